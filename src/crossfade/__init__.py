@@ -1,0 +1,37 @@
+"""Crossfade: two audio encoders in, one out, exactly aligned.
+
+    crossfade.plan(reference, other)                        what would happen, from configs and headers alone
+    crossfade.align(reference, other, audio, output=...)    OTHER rewritten in REFERENCE's basis, the same function
+    crossfade.merge(reference, other, output, weight=0.9)   one encoder, an ordinary Hugging Face folder
+
+Everything is imported at first use, so that `import crossfade` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crossfade.alignment import align as align
+    from crossfade.encoders.plan import plan as plan
+    from crossfade.errors import InputError as InputError
+    from crossfade.merging import merge as merge
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "crossfade.errors",
+    "align": "crossfade.alignment",
+    "merge": "crossfade.merging",
+    "plan": "crossfade.encoders.plan",
+}
+__all__ = ["InputError", "align", "merge", "plan"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'crossfade' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,213 @@
+"""An encoder on disk: its config, its tensors under one set of names, its sidecars; and how to write one."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossfade.encoders.checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from crossfade.encoders.families import HEADS, POSITIONAL_WEIGHT, Family
+from crossfade.encoders.hub import locate
+from crossfade.encoders.layout import Layout, read_layout
+from crossfade.encoders.sidecars import CONFIG, PREPROCESSOR, Preprocessing, read_json, read_licence, read_preprocessing
+from crossfade.encoders.writer import CheckpointWriter
+from crossfade.errors import InputError
+
+PARAMETRIZED = ("encoder.pos_conv_embed.conv.parametrizations.weight.original0",
+                "encoder.pos_conv_embed.conv.parametrizations.weight.original1")  # fmt: skip
+LEGACY = ("encoder.pos_conv_embed.conv.weight_g", "encoder.pos_conv_embed.conv.weight_v")
+DROPPED_KEYS = ("auto_map", "_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A checkpoint whose tensors are read one by one under the family's names.
+
+    `stored` maps each tensor of the layout to its name(s) in the file: one, or magnitude and direction of a
+    weight-normed convolution, whose effective weight is what `read` returns. `dropped` names the heads left out.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path
+    config: Mapping[str, Any]
+    layout: Layout
+    checkpoint: Checkpoint
+    stored: Mapping[str, tuple[str, ...]]
+    dropped: tuple[str, ...]
+    preprocessing: Preprocessing
+    licence: str | None
+
+    @property
+    def family(self) -> Family:
+        return self.layout.family
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype most of the weights are stored in."""
+        sizes: dict[torch.dtype, int] = {}
+        for names in self.stored.values():
+            for name in names:
+                info = self.checkpoint.infos[name]
+                sizes[info.dtype] = sizes.get(info.dtype, 0) + info.bytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the weight files."""
+        return self.checkpoint.sha256()
+
+    @property
+    def weight_normed(self) -> bool:
+        return len(self.stored.get(POSITIONAL_WEIGHT, ())) == 2
+
+    def read(self, name: str) -> Tensor:
+        """The tensor `name` of the layout in its stored dtype (the effective weight of a weight norm: float32).
+
+        Raises InputError when it holds NaN or Inf.
+        """
+        parts = [self.checkpoint.read(stored) for stored in self.stored[name]]
+        for stored, part in zip(self.stored[name], parts, strict=True):
+            # A sum is finite only if every term is: one pass, no mask in memory. Overflow needs the second look.
+            if part.is_floating_point() and not part.sum(dtype=torch.float64).isfinite():
+                bad = int((~part.isfinite()).sum())
+                if bad:
+                    raise InputError(
+                        f"{self.name}: tensor {stored} holds {bad} NaN or Inf of {part.numel()} values; "
+                        "expected finite weights: train or download this checkpoint again"
+                    )
+        return effective_weight(*parts) if len(parts) == 2 else parts[0]
+
+    def __repr__(self) -> str:
+        million = self.layout.parameters / 1e6
+        return f"Encoder({self.name!r}, {self.family.name}, {million:.2f} M, {self.preprocessing.sampling_rate} Hz)"
+
+
+def effective_weight(magnitude: Tensor, direction: Tensor) -> Tensor:
+    """The weight (out, in, kernel) of a convolution that is weight-normed over its kernel positions, float32."""
+    magnitude, direction = magnitude.float(), direction.float()
+    return direction * (magnitude / _norm(direction))
+
+
+def weight_norm(weight: Tensor, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Magnitude (1, 1, kernel) and direction (out, in, kernel) of an effective weight.
+
+    The direction takes its free scale from `like`, so that decomposing an unchanged weight gives back what was stored.
+    """
+    magnitude = _norm(weight)
+    scale = _norm(like.float()) / magnitude if like is not None else 1.0
+    return magnitude, weight * scale
+
+
+def _norm(direction: Tensor) -> Tensor:
+    return direction.square().sum((0, 1), keepdim=True).sqrt().clamp_min(1e-30)
+
+
+def open_encoder(name: str | Path) -> Encoder:
+    """An encoder by folder or hub id `name[@revision]`, from its headers: no weights are read.
+
+    Raises InputError: missing or unknown model, unsupported variant, missing, unexpected or misshapen tensors.
+    """
+    files = locate(str(name))
+    config = read_json(files.folder / CONFIG)
+    layout = read_layout(config, files.name)
+    checkpoint = open_checkpoint(files.folder)
+    stored, dropped = match_tensors(checkpoint.infos, layout, files.name)
+    return Encoder(
+        name=files.name,
+        revision=files.revision,
+        folder=files.folder,
+        config=config,
+        layout=layout,
+        checkpoint=checkpoint,
+        stored=stored,
+        dropped=dropped,
+        preprocessing=read_preprocessing(files.folder),
+        licence=read_licence(files.folder),
+    )
+
+
+def match_tensors(
+    infos: Mapping[str, TensorInfo], layout: Layout, source: str
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Where each tensor of the layout is stored, and the heads left out. Raises InputError when a tensor is amiss."""
+    prefix = layout.family.prefix
+    names = {name.removeprefix(prefix): name for name in infos}
+    stored: dict[str, tuple[str, ...]] = {}
+    for name in layout.tensors:
+        spellings = (PARAMETRIZED, LEGACY, (name,)) if name == POSITIONAL_WEIGHT else ((name,),)
+        found = next((spelling for spelling in spellings if all(part in names for part in spelling)), None)
+        if found is None:
+            raise InputError(f"{source}: tensor {name} is missing from the weights; config.json promises it: " + _MEND)
+        stored[name] = tuple(names.pop(part) for part in found)
+    dropped = tuple(names[name] for name in names if name.startswith(HEADS) or name == "masked_spec_embed")
+    unexpected = sorted(set(names.values()) - set(dropped))
+    if unexpected:
+        more = f" and {len(unexpected) - 1} more" if len(unexpected) > 1 else ""
+        raise InputError(
+            f"{source}: tensor {unexpected[0]}{more} is not part of the {layout.family.name} of config.json: " + _MEND
+        )
+    for name, spec in layout.tensors.items():
+        shape = tuple(infos[stored[name][-1]].shape)
+        if shape != spec.shape:
+            raise InputError(f"{source}: tensor {name} has shape {shape}, config.json promises {spec.shape}: " + _MEND)
+    return stored, dropped
+
+
+_MEND = "check that config.json and weights belong together"
+
+
+def clean_config(encoder: Encoder) -> dict[str, Any]:
+    """The config of a plain encoder of the family that needs no remote code."""
+    config = {key: value for key, value in encoder.config.items() if key not in DROPPED_KEYS}
+    if config["model_type"] != encoder.family.name:
+        config = {"conv_pos_batch_norm": False, **config, "model_type": encoder.family.name}
+        config = {key: value for key, value in config.items() if key not in {k for k, _, _ in encoder.family.refused}}
+    return config
+
+
+def output_infos(encoder: Encoder, dtype: torch.dtype) -> dict[str, TensorInfo]:
+    """Names, dtypes and shapes of the tensors that `EncoderWriter` will write, in order."""
+    infos: dict[str, TensorInfo] = {}
+    for name, spec in encoder.layout.tensors.items():
+        kept = dtype if encoder.checkpoint.infos[encoder.stored[name][0]].dtype.is_floating_point else torch.int64
+        if name == POSITIONAL_WEIGHT and encoder.weight_normed:
+            infos[PARAMETRIZED[0]] = TensorInfo(kept, (1, 1, spec.shape[-1]))
+            infos[PARAMETRIZED[1]] = TensorInfo(kept, spec.shape)
+        else:
+            infos[name] = TensorInfo(kept, spec.shape)
+    return infos
+
+
+class EncoderWriter:
+    """Writes a Hugging Face folder shaped like `like`, tensor by tensor, in `dtype`."""
+
+    def __init__(self, folder: Path, like: Encoder, dtype: torch.dtype, max_shard_bytes: int = 5_000_000_000) -> None:
+        self.like = like
+        self.infos = output_infos(like, dtype)
+        self.writer = CheckpointWriter(folder, self.infos, metadata={"format": "pt"}, max_shard_bytes=max_shard_bytes)
+        config = clean_config(like) | {"architectures": [like.family.model], "dtype": str(dtype).removeprefix("torch.")}
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        preprocessing = replace(like.preprocessing, stated=True)
+        (folder / PREPROCESSOR).write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Write the tensor `name` of the layout; an effective weight is stored as magnitude and direction again."""
+        if name == POSITIONAL_WEIGHT and self.like.weight_normed:
+            direction = self.like.checkpoint.read(self.like.stored[name][1])
+            parts = dict(zip(PARAMETRIZED, weight_norm(tensor.float(), like=direction), strict=True))
+        else:
+            parts = {name: tensor}
+        for part, value in parts.items():
+            self.writer.write(part, value.to(self.infos[part].dtype))
+
+    def write_all(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        """Write every tensor and finish the files."""
+        for name, tensor in tensors:
+            self.write(name, tensor)
+        self.writer.close()

@@ -1,0 +1,91 @@
+"""Correlation scores: run the same audio through both models and correlate their channels (paper 1, section 1.1)."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from crossfade.alignment.moments import CrossMoments
+from crossfade.alignment.taps import Taps
+from crossfade.audio.batches import Batch
+from crossfade.encoders.families import Tap
+from crossfade.encoders.layout import Layout
+from crossfade.encoders.sidecars import Preprocessing, normalise
+
+CHUNK = 4096
+"""Frames gathered before their products are added up."""
+
+SAMPLE = 0.25
+"""Share of the frames that enter the statistics: neighbours say the same, and products cost as much as models."""
+
+
+def wanted_taps(layout: Layout, points: Collection[str]) -> tuple[Tap, ...]:
+    """The taps of the permutations that `points` leave free, or whose order of blocks is free."""
+    free = {n for n, p in layout.permutations.items() if p.point in points}
+    return tuple(tap for tap in layout.taps if tap.permutation in free)
+
+
+def sample_frames(samples: int, layout: Layout, share: float, generator: torch.Generator) -> Tensor:
+    """Positions in [0, 1) of one random frame in every 1 / share of the frames of a clip of `samples` samples."""
+    frames = max(1, (samples - layout.receptive_field) // layout.stride + 1)
+    count = max(1, round(frames * share))
+    return (torch.arange(count) + torch.rand(count, generator=generator)) / count * (1 - 1e-6)
+
+
+@torch.inference_mode()
+def collect_moments(
+    models: tuple[nn.Module, nn.Module],
+    preprocessing: tuple[Preprocessing, Preprocessing],
+    layout: Layout,
+    taps: tuple[Tap, ...],
+    batches: Iterable[Batch],
+    *,
+    share: float = SAMPLE,
+    seed: int = 0,
+) -> dict[Tap, CrossMoments]:
+    """Moments of every tap over `batches` of clips of equal length, `share` of the frames sampled.
+
+    Frames are sampled at the same instants of both models. The batches hold no padding, so there is none to exclude.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = next(models[0].parameters()).device
+    moments: dict[Tap, CrossMoments] = {}
+    pending: dict[Tap, tuple[list[Tensor], list[Tensor]]] = {tap: ([], []) for tap in taps}
+    with Taps(models[0], taps) as taps_a, Taps(models[1], taps) as taps_b:
+        waiting = 0
+        for batch in batches:
+            frames = sample_frames(batch.samples.shape[1], layout, share, generator)
+            for which, tapped in enumerate((taps_a, taps_b)):
+                tapped.frames = frames
+                models[which](normalise(batch.samples.to(device), preprocessing[which]))
+                for tap, kept in tapped.take().items():
+                    pending[tap][which].append(kept)
+            waiting += len(frames) * len(batch.samples)
+            if waiting >= CHUNK:
+                _flush(moments, pending)
+                waiting = 0
+        _flush(moments, pending)
+    return moments
+
+
+def _flush(moments: dict[Tap, CrossMoments], pending: Mapping[Tap, tuple[list[Tensor], list[Tensor]]]) -> None:
+    for tap, (kept_a, kept_b) in pending.items():
+        if kept_a:
+            chunk = CrossMoments.of(torch.cat(kept_a), torch.cat(kept_b))
+            if tap in moments:
+                moments[tap].add(chunk)
+            else:
+                moments[tap] = chunk
+            kept_a.clear()
+            kept_b.clear()
+
+
+def correlation_scores(moments: Mapping[Tap, CrossMoments]) -> dict[str, Tensor]:
+    """One score matrix per permutation: the mean correlation over its taps, (size, size) in [-1, 1]."""
+    scores: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for tap, moment in moments.items():
+        correlation = moment.correlation().cpu()
+        scores[tap.permutation] = scores[tap.permutation] + correlation if tap.permutation in scores else correlation
+        counts[tap.permutation] = counts.get(tap.permutation, 0) + 1
+    return {name: score / counts[name] for name, score in scores.items()}

@@ -1,0 +1,4 @@
+"""Merging: two encoders in, one out."""
+
+from crossfade.merging.api import Merged as Merged
+from crossfade.merging.api import merge as merge

@@ -1,0 +1,105 @@
+"""Merging tensor by tensor: read, permute, merge, hand on; nothing is kept."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossfade.alignment.permutations import Permutations, permute
+from crossfade.encoders.encoder import Encoder
+from crossfade.encoders.model import build_model, load_model, model_tensors
+from crossfade.errors import InputError
+from crossfade.merging.layerwise import Listening, draw_clips, fit_layers
+from crossfade.merging.methods import LAYERWISE, METHODS, Method
+from crossfade.merging.regression import rescale
+from crossfade.merging.shares import Shares
+from crossfade.progress import Progress
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""What weights can be written as."""
+
+ENGINE_SETTINGS = ("sequential", "convolutions")
+"""Settings of a layerwise method that decide the way up the network, not the solution of one layer."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The models that go into a merge."""
+
+    reference: Encoder
+    other: Encoder
+    base: Encoder | None = None
+
+    def roles(self) -> dict[str, Encoder]:
+        """The models by their role."""
+        roles = {"reference": self.reference, "other": self.other}
+        return roles | {"base": self.base} if self.base else roles
+
+    def dropped_notes(self) -> list[str]:
+        """A note for every model whose heads are left out."""
+        return [
+            f"{encoder.name}: heads left out: {', '.join(encoder.dropped)}"
+            for encoder in self.roles().values()
+            if encoder.dropped
+        ]
+
+
+def merged_tensors(
+    inputs: Inputs, permutations: Permutations, shares: Shares, method: Method, settings: Mapping[str, Any], seed: int
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, merged tensor) for every tensor of the layout, in order; merged in float32.
+
+    OTHER, and nothing else, is permuted first. What not all models have, and counters, are REFERENCE's.
+    """
+    for name, spec in inputs.reference.layout.tensors.items():
+        reference = inputs.reference.read(name)
+        if not reference.is_floating_point() or any(name not in model.stored for model in inputs.roles().values()):
+            yield name, reference
+            continue
+        other = permute(inputs.other.read(name), spec, permutations).float()
+        base = {"base": inputs.base.read(name).float()} if inputs.base else {}
+        generator = torch.Generator().manual_seed(seed ^ zlib.crc32(name.encode()))
+        given = {"reference": reference.float(), "other": other, "weight": shares.of(name), "generator": generator}
+        merged = method(settings, **given, **base)
+        shape = tuple(getattr(merged, "shape", ()))
+        if shape != tuple(reference.shape):
+            raise InputError(f"method {method.name}: expected {tuple(reference.shape)} for {name}, received {shape}")
+        yield name, merged
+
+
+def fitted_tensors(
+    inputs: Inputs,
+    permutations: Permutations,
+    shares: Shares,
+    method: Method,
+    settings: Mapping[str, Any],
+    listening: Listening,
+    repair: bool,
+    seed: int,
+    progress: Progress,
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of a merge that listens: a layerwise method, or a tensor method with its statistics repaired.
+
+    A layerwise method starts from the linear merge. The models are in memory here.
+    """
+    layerwise = method.name in LAYERWISE
+    start, start_settings = (METHODS["linear"], {}) if layerwise else (method, settings)
+    reference, layout, device = inputs.reference, inputs.reference.layout, listening.device
+    tensors = dict(merged_tensors(inputs, permutations, shares, start, start_settings, seed))
+    merged = build_model(reference, tensors, device)
+    aligned = {n: permute(inputs.other.read(n), layout.tensors[n], permutations) for n in inputs.other.layout.tensors}
+    parents = load_model(reference, device), build_model(inputs.other, aligned, device)
+    if layerwise:
+        clips = draw_clips(reference, inputs.other, listening)
+        way = {key: settings[key] for key in ENGINE_SETTINGS}
+        solver = partial(method.function, **{key: settings[key] for key in settings if key not in ENGINE_SETTINGS})
+        fit_layers(parents, merged, layout, clips, shares, solver, progress, **way)
+    if repair:
+        clips = draw_clips(reference, inputs.other, listening)
+        fit_layers(parents, merged, layout, clips, shares, rescale, progress)
+    fitted = model_tensors(merged, reference)
+    return ((name, fitted[name].cpu()) for name in layout.tensors)

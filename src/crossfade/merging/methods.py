@@ -1,0 +1,192 @@
+"""Ways to merge two weights into one: each a pure typed function that registers itself.
+
+A method is called once per tensor with float32 tensors of one shape. What it asks for by name it gets: `reference`,
+`other` (aligned, if an alignment was asked for), `weight` (REFERENCE's share in [0, 1]), `base` (the common ancestor),
+`generator` (seeded for this tensor). Further keyword parameters with defaults are its settings.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from inspect import Parameter, signature
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossfade.errors import InputError, nearest
+from crossfade.merging.regression import regression
+
+PROVIDED = ("reference", "other", "base", "weight", "generator")
+ENTRY_POINTS = "crossfade.methods"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: its function, and its settings with their defaults."""
+
+    name: str
+    function: Callable[..., Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def needs_base(self) -> bool:
+        return "base" in signature(self.function).parameters
+
+    def __call__(self, settings: Mapping[str, Any], **provided: Any) -> Tensor:
+        """Call the function with those of `provided` that it asks for."""
+        wanted = signature(self.function).parameters
+        merged: Tensor = self.function(**{key: provided[key] for key in provided if key in wanted}, **settings)
+        return merged
+
+    def check_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """`settings` over the defaults; InputError for an unknown name or a value of another type."""
+        for key, value in settings.items():
+            if key not in self.settings:
+                known = nearest(key, self.settings) if self.settings else "it has no settings"
+                raise InputError(f"method {self.name} has no setting {key!r}; {known}")
+            default = self.settings[key]
+            kinds = (int, float) if isinstance(default, float) else (type(default),)
+            if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                raise InputError(
+                    f"method {self.name}: {key} = {value!r}, expected {type(default).__name__} such as {default!r}"
+                )
+            if isinstance(value, float) and not isfinite(value):
+                raise InputError(f"method {self.name}: {key} = {value!r}, expected a finite number such as {default!r}")
+        return {**self.settings, **settings}
+
+
+METHODS: dict[str, Method] = {}
+"""Methods that merge tensor by tensor."""
+
+LAYERWISE = {
+    "regression": Method("regression", regression, {"ridge": 0.01, "sequential": True, "convolutions": True}),
+}
+"""Methods that listen to audio and solve layer by layer (`crossfade.merging.layerwise`)."""
+
+
+def method(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register the decorated function as the merge method `name`."""
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        METHODS[name] = describe_method(name, function)
+        return function
+
+    return register
+
+
+def describe_method(name: str, function: Callable[..., Tensor]) -> Method:
+    """Read a method's settings from its signature; InputError when it asks for what it cannot get."""
+    parameters = signature(function).parameters
+    for key, parameter in parameters.items():
+        if key not in PROVIDED and parameter.default is Parameter.empty:
+            raise InputError(
+                f"method {name}: parameter {key!r} has no default and is not one of {', '.join(PROVIDED)}; give it one"
+            )
+    return Method(name, function, {key: p.default for key, p in parameters.items() if key not in PROVIDED})
+
+
+def find_method(name: str) -> Method:
+    """A method by name, by entry point, or from a user's file as `FILE.py:FUNCTION`. Raises InputError."""
+    if name in METHODS or name in LAYERWISE:
+        return METHODS.get(name) or LAYERWISE[name]
+    if ".py:" in name:
+        return _from_file(name)
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name == name:
+            return describe_method(name, entry.load())
+    raise InputError(
+        f"method: {name!r} is unknown; {nearest(name, [*METHODS, *LAYERWISE])}, or a function of yours as FILE.py:NAME"
+    )
+
+
+def _from_file(name: str) -> Method:
+    file, _, function = name.rpartition(":")
+    path = Path(file)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"method: no file {file}; expected FILE.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError) as error:
+        raise InputError(f"method: {file} cannot be imported ({error})") from error
+    if not callable(getattr(module, function, None)):
+        raise InputError(f"method: {file} has no function {function!r}; {nearest(function, vars(module))}")
+    return describe_method(name, getattr(module, function))
+
+
+@method("linear")
+def linear(reference: Tensor, other: Tensor, weight: float) -> Tensor:
+    """weight * reference + (1 - weight) * other."""
+    return torch.lerp(other, reference, weight)
+
+
+@method("slerp")
+def slerp(reference: Tensor, other: Tensor, weight: float) -> Tensor:
+    """Interpolate along the great circle between directions, and lengths linearly; linear where they are parallel."""
+    lengths = reference.norm(), other.norm()
+    if not (lengths[0] > 0 and lengths[1] > 0):
+        return linear(reference, other, weight)
+    a, b = reference / lengths[0], other / lengths[1]
+    angle = torch.acos((a * b).sum().clamp(-1.0, 1.0))
+    if angle < 1e-3 or angle > torch.pi - 1e-3:
+        return linear(reference, other, weight)
+    direction = (torch.sin(weight * angle) * a + torch.sin((1 - weight) * angle) * b) / torch.sin(angle)
+    merged: Tensor = direction * torch.lerp(lengths[1], lengths[0], weight)
+    return merged
+
+
+@method("task-arithmetic")
+def task_arithmetic(reference: Tensor, other: Tensor, base: Tensor, weight: float, *, scale: float = 1.0) -> Tensor:
+    """base + scale * (weight * (reference - base) + (1 - weight) * (other - base)); paper 3 (2505.13270) at scale 1."""
+    return base + scale * (linear(reference, other, weight) - base)
+
+
+@method("ties")
+def ties(
+    reference: Tensor, other: Tensor, base: Tensor, weight: float, *, density: float = 0.2, scale: float = 1.0
+) -> Tensor:
+    """TIES: trim both task vectors to their largest entries, elect a sign, average what agrees with it.
+
+    `density` is the share of entries kept, in (0, 1]. The elected sign has the larger weighted mass; agreeing entries
+    are averaged by weight.
+    """
+    vectors = trim(reference - base, density), trim(other - base, density)
+    shares = weight, 1.0 - weight
+    sign = torch.sign(shares[0] * vectors[0] + shares[1] * vectors[1])
+    total, mass = torch.zeros_like(base), torch.zeros_like(base)
+    for vector, share in zip(vectors, shares, strict=True):
+        agrees = (torch.sign(vector) == sign) & (vector != 0)
+        total += share * vector * agrees
+        mass += share * agrees
+    return base + scale * total / mass.clamp_min(1e-12)
+
+
+def trim(vector: Tensor, density: float) -> Tensor:
+    """`vector` with all but its `density` largest entries (by magnitude) set to zero; what ties with the last is kept."""
+    if not 0 < density <= 1:
+        raise InputError(f"density = {density!r}, expected a share of the entries above 0 and at most 1")
+    dropped = vector.numel() - max(1, round(density * vector.numel()))
+    if dropped < 1:
+        return vector
+    magnitude = vector.abs()
+    threshold = magnitude.flatten().kthvalue(dropped + 1).values
+    return vector * (magnitude >= threshold)
+
+
+@method("dare")
+def dare(
+    reference: Tensor, other: Tensor, base: Tensor, weight: float, generator: torch.Generator, *, drop: float = 0.9
+) -> Tensor:
+    """DARE: drop each entry of a task vector with probability `drop`, rescale the rest by 1 / (1 - drop), then add."""
+    if not 0 <= drop < 1:
+        raise InputError(f"drop = {drop!r}, expected a probability of at least 0 and below 1")
+    merged = base.clone()
+    for vector, share in ((reference - base, weight), (other - base, 1.0 - weight)):
+        kept = torch.rand(vector.shape, generator=generator) >= drop
+        merged += share * vector * kept / (1.0 - drop)
+    return merged

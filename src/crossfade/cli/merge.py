@@ -1,0 +1,147 @@
+"""crossfade merge"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Argument, Context, Option
+
+from crossfade.cli.options import (
+    MODEL,
+    POINTS,
+    Audio,
+    Clips,
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Points,
+    Quiet,
+    Seconds,
+    Seed,
+    names,
+    settings,
+    size,
+)
+from crossfade.errors import InputError
+
+First = Annotated[
+    str,
+    Argument(metavar="REFERENCE|RECIPE.yaml", help=f"The encoder that sets the basis, or a recipe on its own. {MODEL}"),
+]
+Second = Annotated[str | None, Argument(metavar="OTHER", help="The encoder that is merged into it.")]
+Weight = Annotated[float, Option(metavar="W", help="REFERENCE's share, 0 to 1.")]
+Method = Annotated[
+    str,
+    Option(
+        metavar="NAME",
+        help="linear, slerp, task-arithmetic, ties, dare, regression, or a method of yours as FILE.py:NAME.",
+    ),
+]
+Align = Annotated[
+    Literal["none", "weights", "correlation"] | None,
+    Option(
+        help="How OTHER is aligned first.  [default: correlation; none where --alignment or --base is given]",
+        show_default=False,
+    ),
+]
+ReferenceAudio = Annotated[
+    list[str] | None, Option("--reference-audio", metavar="DIR...", help="What REFERENCE is for; regression fits it.")
+]
+OtherAudio = Annotated[
+    list[str] | None, Option("--other-audio", metavar="DIR...", help="What OTHER is for; regression fits it.")
+]
+Alignment = Annotated[Path | None, Option(metavar="DIR", help="Use what `crossfade align` wrote there.")]
+Base = Annotated[str | None, Option(metavar="MODEL", help="The common ancestor, for task-arithmetic, ties and dare.")]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    Option(help="How weights are stored.  [default: as in REFERENCE]", show_default=False),
+]
+Repair = Annotated[
+    bool, Option("--repair", help="Mend the merged channels' statistics; needs --reference-audio and --other-audio.")
+]
+Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
+ShardSize = Annotated[str, Option(metavar="SIZE", help="Larger outputs are split into files of this size.")]
+
+
+def merge(
+    context: Context,
+    first: First,
+    other: Second = None,
+    *,
+    output: Output,
+    weight: Weight = 0.9,
+    method: Method = "linear",
+    align: Align = None,
+    points: Points = POINTS,
+    audio: Audio = None,
+    reference_audio: ReferenceAudio = None,
+    other_audio: OtherAudio = None,
+    alignment: Alignment = None,
+    base: Base = None,
+    dtype: Dtype = None,
+    repair: Repair = False,
+    parameters: Set = None,
+    clips: Clips = None,
+    seconds: Seconds = 5.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    max_shard_size: ShardSize = "5GB",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Merge two encoders into one, an ordinary Hugging Face folder.
+
+    With a recipe, what is given on the command line wins over what the recipe says.
+
+    \b
+    Examples:
+      crossfade merge facebook/hubert-base-ls960 m-a-p/MERT-v0-public --audio clips -o unified
+      crossfade merge ./speech ./music --weight 0.7 --method regression --reference-audio a --other-audio b -o unified
+      crossfade merge ./speech ./music --method ties --base ./ancestor --set density=0.2 -o unified
+      crossfade merge recipe.yaml -o unified
+    """
+    options: dict[str, Any] = {
+        "weight": weight,
+        "method": method,
+        "align": align,
+        "points": names(points),
+        "audio": audio,
+        "reference_audio": reference_audio,
+        "other_audio": other_audio,
+        "alignment": alignment,
+        "base": base,
+        "dtype": dtype,
+        "repair": repair,
+        "parameters": settings(parameters or ()),
+        "clips": clips,
+        "seconds": seconds,
+        "seed": seed,
+        "device": device,
+        "max_shard_size": size(max_shard_size),
+        "overwrite": overwrite,
+    }
+    if other is None:
+        options = _recipe(first) | {name: value for name, value in options.items() if _typed(context, name)}
+    else:
+        options |= {"reference": first, "other": other}
+
+    from crossfade.cli.output import show
+    from crossfade.cli.progress import progress
+    from crossfade.merging import merge as combine
+
+    show(combine(output=output, **options, progress=progress(quiet)), quiet=quiet, as_json=as_json)
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    """What the recipe says, as arguments of `crossfade.merge`."""
+    if not name.endswith((".yaml", ".yml")):
+        raise InputError(f"merge expects REFERENCE and OTHER, or a recipe that ends in .yaml; received only '{name}'")
+    from crossfade.merging.recipe import read_recipe
+
+    return read_recipe(Path(name))
+
+
+def _typed(context: Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -1,0 +1,69 @@
+"""The options that verbs share, and how their text is read."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+from crossfade.errors import InputError
+
+MODEL = "A folder, or a name on the Hugging Face hub (name or name@revision)."
+
+Reference = Annotated[str, Argument(metavar="REFERENCE", help=f"The encoder that sets the basis. {MODEL}")]
+Other = Annotated[str, Argument(metavar="OTHER", help="The encoder that is brought to it, of the same family.")]
+Output = Annotated[
+    Path, Option("--output", "-o", metavar="DIR", help="Where the result goes; appears whole or not at all.")
+]
+Audio = Annotated[
+    list[str] | None,
+    Option(
+        "--audio",
+        metavar="DIR...",
+        help="What both models are to hear: folders, files, manifests (.jsonl, .csv, .parquet) or "
+        "hf:NAME[@REVISION][:SPLIT]. Several may follow one flag, so put REFERENCE and OTHER first.",
+    ),
+]
+Points = Annotated[
+    str,
+    Option(metavar="NAME,NAME", help="What is permuted: conv, feed_forward, attention, residual."),
+]
+Clips = Annotated[int | None, Option(min=1, metavar="N", help="How many clips to hear.  [default: all]")]
+Seconds = Annotated[float, Option(min=0.1, metavar="S", help="Longest clip; longer files are cut.")]
+Seed = Annotated[int, Option(min=0, metavar="N", help="Fixes everything that is drawn at random.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], Option(help="Where models run.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
+Quiet = Annotated[bool, Option("--quiet", help="No progress, no summary.")]
+Json = Annotated[bool, Option("--json", help="End with the result as one line of JSON on standard output.")]
+
+POINTS = "conv,feed_forward,attention"
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The parts of `a,b,c`."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def settings(pairs: Iterable[str]) -> dict[str, object]:
+    """KEY=VALUE pairs as a dictionary; a value that is JSON (0.2, true, [1, 2]) is read as such, else as text."""
+    found: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise InputError(f"--set expects KEY=VALUE, as in density=0.2; received '{pair}'")
+        try:
+            found[key] = json.loads(text)
+        except json.JSONDecodeError:
+            found[key] = text
+    return found
+
+
+def size(text: str) -> int:
+    """Bytes in '5GB', '800MB' or '4096' (decimal units)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMG]B)?", text.strip().upper())
+    if match is None or not (count := int(float(match[1]) * UNITS[match[2] or ""])):
+        raise InputError(f"--max-shard-size expects a size such as 5GB, 800MB or a number of bytes; received '{text}'")
+    return count

@@ -1,0 +1,96 @@
+"""What a verb leaves on standard output: a summary to read, and a line of JSON to parse."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+
+class Reportable(Protocol):
+    """A result that can be written as JSON."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def show(result: Reportable, *, quiet: bool, as_json: bool) -> None:
+    """Print the summary, unless quiet; then, where asked, the JSON, always as the last line."""
+    facts = result.to_dict()
+    if not quiet:
+        Console(highlight=False, markup=False).print(summary(facts))
+    if as_json:
+        print(json.dumps(facts, default=str), flush=True)
+
+
+def show_tables(
+    facts: Mapping[str, Any],
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]],
+    last: str,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Print titled tables and a closing line, unless quiet; then, where asked, `facts` as JSON."""
+    if not quiet:
+        console = Console(highlight=False, markup=False)
+        for title, (header, rows) in tables.items():
+            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+            for number, heading in enumerate(header):
+                table.add_column(heading, justify="right" if number else "left", overflow="fold")
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+        console.print(last)
+    if as_json:
+        print(json.dumps(facts, default=str), flush=True)
+
+
+def summary(facts: Mapping[str, Any]) -> RenderableType:
+    """A line for each fact that is not empty, then a table for each list of things that have facts of their own."""
+    lists = {name: value for name, value in facts.items() if _is_list_of_things(value)}
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        if name not in lists and value not in (None, (), [], {}, ""):
+            lines.add_row(_title(name), _text(name, value))
+    return Group(lines, *(_things(value) for value in lists.values()))
+
+
+def _is_list_of_things(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _things(items: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each thing, or a column for each where that is the narrower."""
+    rows = [[_title(name) for name in items[0]]]
+    rows += [[_text(name, value) for name, value in item.items()] for item in items]
+    if len(rows) < len(rows[0]):
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def _text(name: str, value: object) -> str:
+    """A value as a person writes it; the name tells the unit."""
+    if value in (None, (), []):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("bytes") and isinstance(value, int):
+        return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.1f} MB"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_title(key)} {_text(key, part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(_text(name, part) for part in value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -17,7 +17,7 @@ from crossfade.audio.sources import Source
 from crossfade.encoders.card import write_card
 from crossfade.encoders.encoder import Encoder, EncoderWriter, open_encoder, output_infos
 from crossfade.encoders.model import load_model, resolve_device
-from crossfade.encoders.plan import require_compatible
+from crossfade.encoders.plan import describe, require_compatible
 from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError, nearest
 from crossfade.progress import SILENT, Progress
@@ -56,9 +56,8 @@ def align(
 
     Raises InputError for models that cannot be aligned, unusable audio and an existing output without `overwrite`.
     """
-    reference, other = as_encoder(reference), as_encoder(other)
+    reference, other = open_compatible(reference, other)
     points = check_points(points)
-    require_compatible(reference, other)
     if method not in FINDERS:
         raise InputError(f"method: {method!r} is no way to align; {nearest(method, FINDERS)}")
     if not 0 < sample <= 1:
@@ -73,9 +72,13 @@ def align(
     return alignment
 
 
-def as_encoder(model: str | Path | Encoder) -> Encoder:
-    """An opened encoder, whichever way it is given."""
-    return model if isinstance(model, Encoder) else open_encoder(model)
+def open_compatible(reference: str | Path | Encoder, *others: str | Path | Encoder) -> list[Encoder]:
+    """The models as encoders. InputError when one cannot be merged into the first, before any weights are downloaded."""
+    models = (reference, *others)
+    headers = [model if isinstance(model, Encoder) else describe(str(model)) for model in models]
+    for header in headers[1:]:
+        require_compatible(headers[0], header)
+    return [model if isinstance(model, Encoder) else open_encoder(model) for model in models]
 
 
 def by_correlation(

@@ -93,9 +93,16 @@ def _assign_tied(members: list[Permutation], scores: Mapping[str, Scores], point
     Mirroring all channels keeps heads and groups together too, so both orientations are tried.
     """
     straight = _solve_tied(members, scores, points)
-    mirrored = _solve_tied(members, {name: score[:, ::-1] for name, score in scores.items()}, points)
-    back = {m.name: m.size - 1 - mirrored[m.name] for m in members}
+    mirror = {m.name: _mirror(m, is_free(m, points)) for m in members}
+    mirrored = _solve_tied(members, {name: score[:, mirror[name]] for name, score in scores.items()}, points)
+    back = {m.name: mirror[m.name][mirrored[m.name]] for m in members}
     return max(straight, back, key=lambda found: _total(found, scores))
+
+
+def _mirror(permutation: Permutation, free: bool) -> Index:
+    """All channels in reverse, or, where the channels inside the cells may not move, all cells in reverse."""
+    channels = np.arange(permutation.size)
+    return channels[::-1] if free else channels.reshape(-1, permutation.cell)[::-1].flatten()
 
 
 def _total(found: Mapping[str, Index], scores: Mapping[str, Scores]) -> float:

@@ -87,7 +87,7 @@ def weight_scores(name: str, ours: dict[str, Tensor], theirs: dict[str, Tensor],
 def cosine_scores(
     reference: Weights, other: Weights, layout: Layout, points: Collection[str], permutations: Permutations
 ) -> dict[str, Tensor]:
-    """Cosine (size, size) of both models' weights for each free permutation, the other permutations applied to OTHER.
+    """Cosine (size, size) of both models' weights for each free permutation, every other axis of OTHER already moved.
 
     Entry [i, j] compares what REFERENCE's channel i and OTHER's channel j hold on every axis that carries them.
     """
@@ -95,12 +95,14 @@ def cosine_scores(
     scores = {}
     for name, permutation in layout.permutations.items():
         if permutation.point in points:
-            rest = {key: index for key, index in permutations.items() if key != name}
-            theirs = {key: permute(other(key).float(), layout.tensors[key], rest) for key in _carriers(name, layout)}
+            # A tensor may carry a permutation twice, as rows and as columns in groups: move both, then put the rows back.
+            carriers = _carriers(name, layout)
+            theirs = {key: permute(other(key).float(), layout.tensors[key], permutations) for key in carriers}
             norms = [
                 weight_scores(name, side, side, layout).diagonal().clamp_min(1e-30).sqrt() for side in (ours, theirs)
             ]
-            scores[name] = weight_scores(name, ours, theirs, layout) / norms[0][:, None] / norms[1]
+            moved = weight_scores(name, ours, theirs, layout) / norms[0][:, None] / norms[1]
+            scores[name] = moved[:, torch.argsort(permutations[name])]
     return scores
 
 

@@ -6,10 +6,10 @@ an `Order`. A point switched off keeps its channels in place, an order whose poi
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from crossfade.encoders.families import FAMILIES, Family, Tap
 from crossfade.errors import InputError, nearest
@@ -38,6 +38,31 @@ DEFAULTS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-5,
 }
 """What transformers' config classes fill in when config.json is silent."""
+
+
+class Kind(NamedTuple):
+    """What a value of config.json must be."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+COUNT = Kind("a whole number above 0", _is_count)
+KINDS: Mapping[type, Kind] = {
+    int: COUNT,
+    type(None): COUNT,
+    list: Kind(
+        "a list of whole numbers above 0", lambda v: bool(v) and isinstance(v, list | tuple) and all(map(_is_count, v))
+    ),
+    bool: Kind("true or false", lambda value: isinstance(value, bool)),
+    float: Kind("a number of at least 0", lambda value: type(value) in (int, float) and value >= 0),
+    str: Kind("a name", lambda value: isinstance(value, str)),
+}
+"""Type of a default -> what takes its place."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +177,14 @@ def read_layout(config: Mapping[str, Any], source: str) -> Layout:
 
 
 def _check(settings: Mapping[str, Any], source: str) -> None:
+    for key, default in DEFAULTS.items():
+        kind = KINDS[type(default)]
+        if settings[key] is not default and not kind.holds(settings[key]):
+            raise InputError(f"{source}: config.json has {key} = {settings[key]!r}, expected {kind.words}")
     width, heads = settings["hidden_size"], settings["num_attention_heads"]
     groups = settings["num_conv_pos_embedding_groups"]
     for key, parts in (("num_attention_heads", heads), ("num_conv_pos_embedding_groups", groups)):
-        if not isinstance(parts, int) or parts < 1 or width % parts:
+        if width % parts:
             raise InputError(
                 f"{source}: config.json has {key} = {parts!r}, expected a divisor of hidden_size = {width}"
             )

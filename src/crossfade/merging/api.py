@@ -3,17 +3,18 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossfade.alignment.api import DEFAULT_POINTS, as_encoder
+from crossfade.alignment.api import DEFAULT_POINTS, open_compatible
 from crossfade.alignment.api import align as find_alignment
 from crossfade.alignment.result import Alignment, check_models, check_points, load_alignment
 from crossfade.audio.sources import Source
 from crossfade.encoders.encoder import Encoder, EncoderWriter, output_infos
 from crossfade.encoders.model import resolve_device
-from crossfade.encoders.plan import remarks, require_compatible
+from crossfade.encoders.plan import remarks
 from crossfade.encoders.sidecars import reconcile_vocabulary
 from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError, nearest
@@ -96,10 +97,7 @@ def merge(
     Raises InputError for inputs that cannot be merged; then nothing is written and an existing output stays.
     """
     started = time.monotonic()
-    inputs = Inputs(as_encoder(reference), as_encoder(other), as_encoder(base) if base is not None else None)
-    for partner in (inputs.other, inputs.base):
-        if partner is not None:
-            require_compatible(inputs.reference, partner)
+    inputs = Inputs(*open_compatible(reference, other, *([base] if base is not None else [])))
     shares = read_shares(weight, inputs.reference.layout.settings["num_hidden_layers"])
     chosen, settings = choose_method(method, parameters or {}, inputs)
     listening = Listening(listed(reference_audio), listed(other_audio), clips, seconds, seed, resolve_device(device))
@@ -141,7 +139,10 @@ def merge(
             tensors = merged_tensors(inputs, permutations, shares, chosen, settings, seed)
         writer = EncoderWriter(draft, inputs.reference, target, max_shard_size)
         total = len(inputs.reference.layout.tensors)
-        writer.write_all(progress.track(tensors, total=total, description="merging"))
+        with ThreadPoolExecutor() as pool:  # the record needs the inputs' hashes: beside the merge they cost no time
+            for encoder in inputs.roles().values():
+                pool.submit(getattr, encoder, "sha256")
+            writer.write_all(progress.track(tensors, total=total, description="merging"))
         vocabulary, note = reconcile_vocabulary(inputs.reference.folder, inputs.other.folder)
         for file in vocabulary:
             shutil.copyfile(file, draft / file.name)

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,20 +56,34 @@ def merged_tensors(
 
     OTHER, and nothing else, is permuted first. What not all models have, and counters, are REFERENCE's.
     """
-    for name, spec in inputs.reference.layout.tensors.items():
-        reference = inputs.reference.read(name)
-        if not reference.is_floating_point() or any(name not in model.stored for model in inputs.roles().values()):
-            yield name, reference
-            continue
-        other = permute(inputs.other.read(name), spec, permutations).float()
-        base = {"base": inputs.base.read(name).float()} if inputs.base else {}
-        generator = torch.Generator().manual_seed(seed ^ zlib.crc32(name.encode()))
-        given = {"reference": reference.float(), "other": other, "weight": shares.of(name), "generator": generator}
-        merged = method(settings, **given, **base)
-        shape = tuple(getattr(merged, "shape", ()))
-        if shape != tuple(reference.shape):
-            raise InputError(f"method {method.name}: expected {tuple(reference.shape)} for {name}, received {shape}")
-        yield name, merged
+    with one_thread():
+        for name, spec in inputs.reference.layout.tensors.items():
+            reference = inputs.reference.read(name)
+            if not reference.is_floating_point() or any(name not in model.stored for model in inputs.roles().values()):
+                yield name, reference
+                continue
+            other = permute(inputs.other.read(name), spec, permutations).float()
+            base = {"base": inputs.base.read(name).float()} if inputs.base else {}
+            generator = torch.Generator().manual_seed(seed ^ zlib.crc32(name.encode()))
+            given = {"reference": reference.float(), "other": other, "weight": shares.of(name), "generator": generator}
+            merged = method(settings, **given, **base)
+            shape = tuple(getattr(merged, "shape", ()))
+            if shape != tuple(reference.shape):
+                raise InputError(
+                    f"method {method.name}: expected {tuple(reference.shape)} for {name}, received {shape}"
+                )
+            yield name, merged
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: a merge waits for memory, and more threads wait for each other when a core is taken."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fitted_tensors(

@@ -178,8 +178,8 @@ class _Climb:
         for clip in self.clips:
             wanted = self._reach(self.parents[clip.domain], clip, layer, names, merged=False)
             received = self._reach(self.merged, clip, layer, names, merged=True)
-            for name, (_, y), (x, _) in zip(names, wanted, received, strict=True):
-                self._add(moments[name], name, clip, x, y)
+            for name, (_, y), (x, present) in zip(names, wanted, received, strict=True):
+                self._add(moments[name], name, clip, x, y - present)
         self._solve(moments)
 
     def fit_at_once(self, convolutions: bool) -> None:
@@ -191,7 +191,7 @@ class _Climb:
         for clip in self.clips:
             flows = self._reach(self.parents[clip.domain], clip, None, names, merged=False)
             for name, (x, y) in zip(names, flows, strict=True):
-                self._add(moments[name], name, clip, x, y)
+                self._add(moments[name], name, clip, x, y - self._linear(name)(x))
         self._solve(moments)
 
     def enter(self) -> None:
@@ -230,11 +230,11 @@ class _Climb:
         weight = self._linear(name).weight.flatten(1)
         return LayerMoments.zeros(weight.shape[0], weight.shape[1], weight.device)
 
-    def _add(self, moments: LayerMoments, name: str, clip: Clips, received: Tensor, wanted: Tensor) -> None:
+    def _add(self, moments: LayerMoments, name: str, clip: Clips, received: Tensor, errors: Tensor) -> None:
         share = self.shares.of(f"{name}.weight")
         weight = (share, 1.0 - share)[clip.domain] / self.frames[clip.domain]
-        inputs, outputs, stands_for = as_linear(self._linear(name), received, wanted)
-        moments.add(inputs, outputs, weight * stands_for)
+        inputs, missed, stands_for = as_linear(self._linear(name), received, errors)
+        moments.add(inputs, missed, weight * stands_for)
 
     def _solve(self, moments: Mapping[str, LayerMoments]) -> None:
         for name, known in moments.items():
@@ -245,16 +245,16 @@ class _Climb:
                 module.bias.copy_(bias)
 
 
-def as_linear(module: nn.Module, received: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Inputs (frames, in) and wanted outputs (frames, out) of a linear layer, or of a convolution seen as one.
+def as_linear(module: nn.Module, received: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Inputs (frames, in) and outputs (frames, out) of a linear layer, or of a convolution seen as one.
 
     A convolution is sampled at up to CONV_FRAMES positions of each clip; the third value is how many positions each of
     the frames stands for.
     """
     if not isinstance(module, nn.Conv1d):
-        return received.flatten(0, -2), wanted.flatten(0, -2), 1.0
-    positions = wanted.shape[2]
-    kept = torch.linspace(0, positions - 1, min(positions, CONV_FRAMES), device=wanted.device).long()
+        return received.flatten(0, -2), outputs.flatten(0, -2), 1.0
+    positions = outputs.shape[2]
+    kept = torch.linspace(0, positions - 1, min(positions, CONV_FRAMES), device=outputs.device).long()
     patches = received.unfold(2, module.kernel_size[0], module.stride[0])[:, :, kept]
     inputs = patches.transpose(1, 2).flatten(0, 1).flatten(1)
-    return inputs, wanted[:, :, kept].transpose(1, 2).flatten(0, 1), positions / len(kept)
+    return inputs, outputs[:, :, kept].transpose(1, 2).flatten(0, 1), positions / len(kept)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ def write_record(
 ) -> dict[str, dict[str, Any]]:
     """Write crossfade.json, the model card and the alignment into `folder`; returns how the inputs are described."""
     roles = inputs.roles()
-    with ThreadPoolExecutor() as pool:
-        hashes = dict(zip(roles, pool.map(lambda encoder: encoder.sha256, roles.values()), strict=True))
     described = {
         role: {
             "name": encoder.name,
             "revision": encoder.revision,
-            "sha256": hashes[role],
+            "sha256": encoder.sha256,
             "licence": encoder.licence,
             "heads_left_out": list(encoder.dropped),
         }

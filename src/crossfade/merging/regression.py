@@ -17,10 +17,12 @@ from crossfade.errors import InputError
 
 @dataclass
 class LayerMoments:
-    """Weighted second moments of a layer's inputs x (with a constant 1 appended) and its wanted outputs y, float64.
+    """Weighted second moments of a layer's inputs x (with a constant 1 appended) and its errors e, float64.
 
-    gram (in + 1, in + 1) = sum x xᵀ, cross (out, in + 1) = sum y xᵀ, squares (out,) = sum y²; the last column of
-    `cross` sums y itself. Frames of both domains are weighted so that their shares are what the recipe says.
+    An error is what is wanted of the layer less what it returns as it is: a layer that needs no change has none, and is
+    then left alone to the last bit. gram (in + 1, in + 1) = sum x xᵀ, cross (out, in + 1) = sum e xᵀ, squares (out,) =
+    sum e²; the last column of `cross` sums e itself. Frames of both domains are weighted so that their shares are what
+    the recipe says.
     """
 
     gram: Tensor
@@ -33,12 +35,12 @@ class LayerMoments:
         size = into + 1
         return cls(torch.zeros(size, size, **options), torch.zeros(out, size, **options), torch.zeros(out, **options))
 
-    def add(self, inputs: Tensor, wanted: Tensor, weight: float) -> None:
-        """Add frames: inputs (frames, in) and wanted (frames, out), each counting `weight`."""
+    def add(self, inputs: Tensor, errors: Tensor, weight: float) -> None:
+        """Add frames: inputs (frames, in) and errors (frames, out), each counting `weight`."""
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
         self.gram.add_((inputs.T @ inputs).double(), alpha=weight)
-        self.cross.add_((wanted.T @ inputs).double(), alpha=weight)
-        self.squares.add_(wanted.square().sum(0, dtype=torch.float64), alpha=weight)
+        self.cross.add_((errors.T @ inputs).double(), alpha=weight)
+        self.squares.add_(errors.square().sum(0, dtype=torch.float64), alpha=weight)
 
     def mean(self) -> "LayerMoments":
         """The moments divided by the total weight of the frames."""
@@ -60,11 +62,10 @@ def regression(moments: LayerMoments, weight: Tensor, bias: Tensor | None, *, ri
         raise InputError(f"ridge = {ridge!r}, expected a number above 0; 0.01 is the default")
     columns = slice(None) if bias is not None else slice(-1)
     gram, cross = moments.gram[columns, columns], moments.cross[:, columns]
-    start = torch.cat([weight, bias[:, None]], dim=1) if bias is not None else weight
     pull = ridge * moments.gram.diagonal()[:-1].mean()
     damped = gram + pull * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    solved = torch.linalg.solve(damped, (cross + pull * start.double()).T).T.to(weight.dtype)
-    return (solved[:, :-1], solved[:, -1]) if bias is not None else (solved, None)
+    step = torch.linalg.solve(damped, cross.T).T.to(weight.dtype)
+    return (weight + step[:, :-1], bias + step[:, -1]) if bias is not None else (weight + step, None)
 
 
 def rescale(moments: LayerMoments, weight: Tensor, bias: Tensor | None) -> Solution:
@@ -74,9 +75,10 @@ def rescale(moments: LayerMoments, weight: Tensor, bias: Tensor | None) -> Solut
     """
     full = torch.cat([weight, bias[:, None] if bias is not None else weight.new_zeros(len(weight), 1)], dim=1).double()
     mean = full @ moments.gram[:, -1]
-    spread = ((full @ moments.gram) * full).sum(1) - mean.square()
-    wanted_mean = moments.cross[:, -1]
-    wanted_spread = moments.squares - wanted_mean.square()
+    power = ((full @ moments.gram) * full).sum(1)
+    wanted_mean = mean + moments.cross[:, -1]
+    wanted_power = power + 2 * (moments.cross * full).sum(1) + moments.squares
+    spread, wanted_spread = power - mean.square(), wanted_power - wanted_mean.square()
     still = (spread <= 1e-12) | (wanted_spread <= 1e-12)
     scale = torch.where(still, 1.0, (wanted_spread / spread.clamp_min(1e-12)).clamp_min(0).sqrt())
     scaled = (weight.double() * scale[:, None]).to(weight.dtype)

@@ -1,0 +1,260 @@
+"""`crossfade quickstart`: the main job on the encoders and the audio that the package carries, and what it shows."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossfade import __version__
+from crossfade.alignment import Alignment, align
+from crossfade.audio.batches import Audio
+from crossfade.encoders.encoder import Encoder, open_encoder
+from crossfade.encoders.families import POINTS
+from crossfade.encoders.model import load_model
+from crossfade.encoders.sidecars import normalise
+from crossfade.encoders.writer import output_folder
+from crossfade.merging import merge
+from crossfade.progress import SILENT, Progress
+from crossfade.quickstart.measure import (
+    LabelledClips,
+    correctness,
+    features,
+    interval,
+    read_task,
+    resampled_accuracy,
+)
+from crossfade.quickstart.pack import ENCODERS, SOURCES, Domain, calibration_folders, load_tasks
+from crossfade.report.figures import draw_matches, draw_sweep, require_plots
+from crossfade.report.page import write_page
+
+WEIGHTS = (0.9, 0.7, 0.5)
+WITHOUT_RESIDUAL = ("conv", "feed_forward", "attention")
+REGRESSION_CLIPS, REGRESSION_SECONDS = 40, 2.0
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoder of the table.
+
+    `speech`, `music` and `average` are accuracies in percent over the tasks of a domain, with 95 % intervals; `gain` is
+    the difference of the averages to the unaligned linear merge of the same weight, on paired resamples.
+    """
+
+    name: str
+    weight: float | None
+    tasks: Mapping[str, float]
+    speech: float
+    music: float
+    average: float
+    speech_interval: tuple[float, float]
+    music_interval: tuple[float, float]
+    average_interval: tuple[float, float]
+    gain: float | None = None
+    gain_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the quickstart found: the table's `rows`, both alignments' matches, and how exact the alignments are."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    alignments: Mapping[str, Mapping[str, Any]]
+    largest_change: Mapping[str, float]
+    tasks: tuple[Mapping[str, Any], ...]
+    seed: int
+    seconds: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {**asdict(self), "path": str(self.path), "crossfade": __version__}
+
+
+def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress: Progress = SILENT) -> Story:
+    """Align and merge the two embedded encoders, measure them on the embedded tasks, and write all of it to `output`.
+
+    `output` gets the aligned and merged encoders, results.json, figures and report.html.
+    """
+    require_plots()
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
+    speech, music = open_encoder(ENCODERS["speech"]), open_encoder(ENCODERS["music"])
+    calibration = calibration_folders()
+    with output_folder(Path(output), overwrite=overwrite) as draft:
+        alignments = {
+            name: align(
+                speech,
+                music,
+                list(calibration.values()),
+                output=draft / f"music-{name}",
+                points=points,
+                seed=seed,
+                progress=progress,
+            )
+            for name, points in (("aligned", WITHOUT_RESIDUAL), ("aligned-with-residual", POINTS))
+        }
+        changes = {name: largest_change(music, draft / f"music-{name}", found) for name, found in alignments.items()}
+        seconds["align"] = time.monotonic() - started
+        merged = merge_all(draft, speech, music, alignments, calibration, seed, progress)
+        seconds["merge"] = time.monotonic() - started - seconds["align"]
+        models = {("speech encoder", None): speech.folder, ("music encoder", None): music.folder, **merged}
+        tasks = [read_task(task, speech.preprocessing.sampling_rate) for task in load_tasks()]
+        rows = measure_all(models, tasks, seed, progress)
+        seconds["measure"] = time.monotonic() - started - seconds["align"] - seconds["merge"]
+        story = Story(
+            path=Path(output),
+            rows=tuple(rows),
+            alignments={name: found.to_dict() for name, found in alignments.items()},
+            largest_change=changes,
+            tasks=tuple(describe(clips) for clips in tasks),
+            seed=seed,
+            seconds=seconds,
+        )
+        (draft / RESULTS).write_text(json.dumps(story.to_dict(), indent=2) + "\n")
+        draw_matches(draft / "matches.png", {name: found["matches"] for name, found in story.alignments.items()})
+        draw_sweep(draft / "sweep.png", [asdict(row) for row in rows])
+        write_page(draft / "report.html", story.to_dict(), images=("matches.png", "sweep.png"), sources=SOURCES)
+    return story
+
+
+def largest_change(encoder: Encoder, rewritten: Path, alignment: Alignment) -> float:
+    """Largest difference between the outputs of an encoder and of its aligned rewriting, in the latter's order."""
+    clips = Audio(list(calibration_folders().values()), rate=encoder.preprocessing.sampling_rate, clips=8)
+    models = load_model(encoder), load_model(open_encoder(rewritten))
+    change = 0.0
+    with torch.inference_mode():
+        for batch in clips.batches():
+            waveforms = normalise(batch.samples, encoder.preprocessing)
+            before, after = (model(waveforms).last_hidden_state for model in models)
+            change = max(change, float((before[..., alignment.permutations["residual"]] - after).abs().max()))
+    return change
+
+
+Key = tuple[str, float | None]
+
+
+def merge_all(
+    folder: Path,
+    speech: Encoder,
+    music: Encoder,
+    alignments: Mapping[str, Alignment],
+    calibration: Mapping[Domain, Path],
+    seed: int,
+    progress: Progress,
+) -> dict[Key, Path]:
+    """Merge in every way of the table at every weight; the folder of each merge."""
+    ways: dict[str, dict[str, Any]] = {
+        "linear, unaligned": {"align": "none"},
+        "linear, aligned": {"alignment": alignments["aligned"]},
+        "linear, aligned with residual": {"alignment": alignments["aligned-with-residual"]},
+        "regression, aligned with residual": {
+            "alignment": alignments["aligned-with-residual"],
+            "method": "regression",
+            "reference_audio": calibration["speech"],
+            "other_audio": calibration["music"],
+            "clips": REGRESSION_CLIPS,
+            "seconds": REGRESSION_SECONDS,
+        },
+    }
+    merged: dict[Key, Path] = {}
+    jobs = [(weight, name) for weight in WEIGHTS for name in ways]
+    for weight, name in progress.track(jobs, total=len(jobs), description="merging"):
+        slug = name.replace(",", "").replace(" ", "-")
+        merged[name, weight] = folder / f"{slug}-{weight:g}"
+        merge(speech, music, merged[name, weight], weight=weight, seed=seed, **ways[name])
+    return merged
+
+
+def measure_all(models: Mapping[Key, Path], tasks: Sequence[LabelledClips], seed: int, progress: Progress) -> list[Row]:
+    """A row for every model, two models at a time on one thread each."""
+    right: dict[Key, dict[str, Tensor]] = {}
+    with one_thread(), ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda folder: judge(folder, tasks, seed), models.values())
+        for key, judged in progress.track(zip(models, found, strict=True), total=len(models), description="measuring"):
+            right[key] = judged
+    draws = {key: resampled_accuracy(judged, seed) for key, judged in right.items()}
+    return [row(key, right[key], draws, tasks) for key in models]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread inside the block, so that two models can run side by side."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def judge(folder: Path, tasks: Sequence[LabelledClips], seed: int) -> dict[str, Tensor]:
+    """How often each clip of each task is classified right on the encoder's frozen features."""
+    encoder = open_encoder(folder)
+    model, preprocessing = load_model(encoder), encoder.preprocessing
+    return {
+        clips.task.name: correctness(
+            features(model, clips.samples, preprocessing, preprocessing.sampling_rate), clips, seed
+        )
+        for clips in tasks
+    }
+
+
+def row(
+    key: Key, right: Mapping[str, Tensor], draws: Mapping[Key, Mapping[str, Tensor]], tasks: Sequence[LabelledClips]
+) -> Row:
+    """The table's row for one model."""
+    name, weight = key
+
+    def over(domains: Sequence[str], of: Key) -> Tensor:
+        means = [
+            torch.stack([draws[of][clips.task.name] for clips in tasks if clips.task.domain == domain]).mean(0)
+            for domain in domains
+        ]
+        return torch.stack(means).mean(0)
+
+    accuracy = {clips.task.name: 100 * float(right[clips.task.name].mean()) for clips in tasks}
+    by_domain = {
+        domain: _mean([accuracy[clips.task.name] for clips in tasks if clips.task.domain == domain])
+        for domain in ("speech", "music")
+    }
+    plain = "linear, unaligned", weight
+    gain = None
+    if plain in draws and key != plain:
+        gain = over(("speech", "music"), key) - over(("speech", "music"), plain)
+    return Row(
+        name=name,
+        weight=weight,
+        tasks=accuracy,
+        speech=by_domain["speech"],
+        music=by_domain["music"],
+        average=_mean(list(by_domain.values())),
+        speech_interval=interval(over(("speech",), key)),
+        music_interval=interval(over(("music",), key)),
+        average_interval=interval(over(("speech", "music"), key)),
+        gain=float(gain.mean()) if gain is not None else None,
+        gain_interval=interval(gain) if gain is not None else None,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def describe(clips: LabelledClips) -> dict[str, Any]:
+    """A task in a few words and numbers."""
+    return {
+        "name": clips.task.name,
+        "title": clips.task.title,
+        "domain": clips.task.domain,
+        "clips": len(clips.labels),
+        "classes": clips.classes,
+        "groups": int(clips.groups.max()) + 1,
+    }

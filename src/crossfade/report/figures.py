@@ -1,0 +1,65 @@
+"""Figures from results: files in, pictures out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from crossfade.errors import InputError
+
+INK, GRID, COLOURS = "#1f2933", "#e4e7eb", ("#9aa5b1", "#2f80ed", "#27ae60", "#eb5757")
+
+
+def require_plots() -> None:
+    """InputError without matplotlib: to be asked before long work that ends in a figure."""
+    if find_spec("matplotlib") is None:
+        raise InputError("figures need matplotlib: pip install 'crossfade[plots]'")
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
+    """Axes to draw on; the picture is saved to `path` at the end."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    yield axes
+    figure.savefig(path, dpi=150)
+
+
+def draw_matches(path: Path, alignments: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Matched correlation of every permutation, bottom of the network to the top, for each alignment and unaligned."""
+    with _figure(path, 9, 4) as axes:
+        longest = max(alignments.values(), key=len)
+        names = [match["permutation"] for match in longest]
+        axes.plot(names, [match["before"] for match in longest], "o:", color=COLOURS[0], label="unaligned")
+        for colour, (name, matches) in zip(COLOURS[1:], alignments.items(), strict=False):
+            after = [match["after"] for match in matches]
+            axes.plot([match["permutation"] for match in matches], after, "o-", color=colour, label=name)
+        axes.set_ylabel("mean correlation of paired channels", color=INK)
+        axes.tick_params(axis="x", rotation=60)
+        axes.legend(frameon=False)
+
+
+def draw_sweep(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Average accuracy over the speech weight for every way to merge, with 95 % intervals; the inputs at both ends."""
+    ends = {1.0: rows[0], 0.0: rows[1]}
+    with _figure(path, 7, 4.5) as axes:
+        names = list(dict.fromkeys(row["name"] for row in rows if row["weight"] is not None))
+        for shift, (colour, name) in enumerate(zip(COLOURS, names, strict=False)):
+            points = sorted(ends.items()) + [(row["weight"], row) for row in rows if row["name"] == name]
+            points.sort(key=lambda point: point[0])
+            middle = [row["average"] for _, row in points]
+            errors = [
+                [row["average"] - row["average_interval"][0] for _, row in points],
+                [row["average_interval"][1] - row["average"] for _, row in points],
+            ]
+            places = [weight + 0.006 * (shift - 1.5) for weight, _ in points]
+            axes.errorbar(places, middle, yerr=errors, fmt="o-", color=colour, label=name, capsize=2, linewidth=1.5)
+        axes.set_xlabel("weight of the speech encoder (0: music alone, 1: speech alone)", color=INK)
+        axes.set_ylabel("average accuracy, %", color=INK)
+        axes.legend(frameon=False)

@@ -1,0 +1,92 @@
+"""One HTML page without scripts or links to elsewhere: the table, the figures, the numbers behind them."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #e4e7eb }
+th:first-child, td:first-child { text-align: left }
+img { max-width: 100%; margin: 1rem 0 } small { color: #616e7c } pre { white-space: pre-wrap; font-size: .8rem }
+"""
+
+
+def write_page(path: Path, story: Mapping[str, Any], images: Sequence[str], sources: Path) -> None:
+    """Write the quickstart's page to `path`; `images` are files beside it, `sources` the credits of the audio."""
+    body = "\n".join(
+        [
+            "<h1>Two encoders, one merged, measured</h1>",
+            "<p>Frozen-feature accuracy in percent with 95 % intervals (bootstrap over clips, their speaker or instrument held out). "
+            "Gain: difference of the averages to the unaligned linear merge of the same weight, paired.</p>",
+            html_table(*main_table(story["rows"])),
+            *(_picture(path.parent / image) for image in images),
+            "<h2>Tasks</h2>",
+            html_table(*task_table(story["rows"], story["tasks"])),
+            "<h2>Exactness</h2>",
+            html_table(*exactness_table(story["largest_change"])),
+            f"<h2>The audio</h2><details><summary>Sources, licences and credits</summary><pre>{escape(sources.read_text())}",
+            "</pre></details>",
+            f"<p><small>Crossfade {escape(story['crossfade'])}, seed {story['seed']}.</small></p>",
+        ]
+    )
+    head = f"<meta charset='utf-8'><title>Crossfade quickstart</title><style>{STYLE}</style>"
+    path.write_text(f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>\n")
+
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def main_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Header and cells of the table that compares the encoders."""
+    header = ["encoder", "weight", "speech", "music", "average", "gain over unaligned"]
+    return header, [
+        [
+            row["name"],
+            "" if row["weight"] is None else f"{row['weight']:g}",
+            with_interval(row["speech"], row["speech_interval"]),
+            with_interval(row["music"], row["music_interval"]),
+            with_interval(row["average"], row["average_interval"]),
+            "" if row["gain"] is None else with_interval(row["gain"], row["gain_interval"], sign="+"),
+        ]
+        for row in rows
+    ]
+
+
+def task_table(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Table:
+    """Header and cells of the table with one column per task."""
+    header = ["encoder", "weight", *(f"{task['name']} ({task['domain']})" for task in tasks)]
+    chance = ["chance", "", *(f"{100 / task['classes']:.1f}" for task in tasks)]
+    cells = [
+        [row["name"], "" if row["weight"] is None else f"{row['weight']:g}"]
+        + [f"{row['tasks'][task['name']]:.1f}" for task in tasks]
+        for row in rows
+    ]
+    return header, [*cells, chance]
+
+
+def exactness_table(changes: Mapping[str, float]) -> Table:
+    """Header and cells: how far the rewritten encoder's outputs are from the original's."""
+    cells = [[name, f"{change:.1e}"] for name, change in changes.items()]
+    return ["music encoder rewritten", "largest change of any output"], cells
+
+
+def with_interval(value: float, interval: Sequence[float], sign: str = "") -> str:
+    """`61.1 (58.9-63.2)`; signed where a difference is meant."""
+    low, high = interval
+    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, every cell escaped."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _picture(path: Path) -> str:
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    return f"<img alt='{escape(path.stem)}' src='data:image/png;base64,{encoded}'>"

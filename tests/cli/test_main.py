@@ -235,14 +235,14 @@ def test_align_hands_over_its_options(monkeypatch: pytest.MonkeyPatch, capsys: p
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("", {"align": "none", "weight": 0.9, "method": "linear", "parameters": {}, "max_shard_size": 5 * 10**9}),
-        ("--audio x y", {"align": "correlation", "audio": ["x", "y"]}),
+        ("", {"align": None, "weight": 0.9, "method": "linear", "parameters": {}, "max_shard_size": 5 * 10**9}),
+        ("--audio x y", {"align": None, "audio": ["x", "y"]}),
         ("--audio x --align none", {"align": "none"}),
-        ("--audio x --alignment done", {"align": "none", "alignment": Path("done")}),
+        ("--audio x --alignment done", {"align": None, "alignment": Path("done")}),
         ("--align weights", {"align": "weights"}),
         (
             "--reference-audio x --other-audio y",
-            {"align": "correlation", "reference_audio": ["x"], "other_audio": ["y"]},
+            {"align": None, "reference_audio": ["x"], "other_audio": ["y"]},
         ),
         ("--set density=0.2 name=abc flag=true", {"parameters": {"density": 0.2, "name": "abc", "flag": True}}),
         ("--repair --dtype float16 --base b", {"repair": True, "dtype": "float16", "base": "b"}),

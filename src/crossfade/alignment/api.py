@@ -1,6 +1,7 @@
 """`crossfade.align`: OTHER rewritten in REFERENCE's basis."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def align(
 
 
 def open_compatible(reference: str | Path | Encoder, *others: str | Path | Encoder) -> list[Encoder]:
-    """The models as encoders. InputError when one cannot be merged into the first, before any weights are downloaded."""
+    """The models as encoders; InputError, before weights are downloaded, when one cannot be merged into the first."""
     models = (reference, *others)
     headers = [model if isinstance(model, Encoder) else describe(str(model)) for model in models]
     for header in headers[1:]:
@@ -135,8 +136,10 @@ def by_weights(
     """Match channels by their weights (Git Re-Basin); no audio is heard."""
     if audio:
         raise InputError("weight matching hears no audio; leave --audio out, or match by correlation")
-    permutations = match_weights(reference.read, other.read, other.layout, points, seed=settings["seed"])
-    scores = cosine_scores(reference.read, other.read, other.layout, points, permutations)
+    shared = {name: spec for name, spec in other.layout.tensors.items() if name in reference.stored}
+    layout = replace(other.layout, tensors=shared)
+    permutations = match_weights(reference.read, other.read, layout, points, seed=settings["seed"])
+    scores = cosine_scores(reference.read, other.read, layout, points, permutations)
     return _alignment(reference, other, "weights", points, scores, permutations, {"seed": settings["seed"]}, ())
 
 

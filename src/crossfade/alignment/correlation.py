@@ -12,8 +12,8 @@ from crossfade.encoders.families import Tap
 from crossfade.encoders.layout import Layout
 from crossfade.encoders.sidecars import Preprocessing, normalise
 
-CHUNK = 4096
-"""Frames gathered before their products are added up."""
+CHUNK = 1024
+"""Frames gathered before their products are added up: more take more memory, fewer take longer."""
 
 SAMPLE = 0.25
 """Share of the frames that enter the statistics: neighbours say the same, and products cost as much as models."""
@@ -85,7 +85,7 @@ def correlation_scores(moments: Mapping[Tap, CrossMoments]) -> dict[str, Tensor]
     scores: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
     for tap, moment in moments.items():
-        correlation = moment.correlation().cpu()
+        correlation = moment.correlation().float().cpu()
         scores[tap.permutation] = scores[tap.permutation] + correlation if tap.permutation in scores else correlation
         counts[tap.permutation] = counts.get(tap.permutation, 0) + 1
     return {name: score / counts[name] for name, score in scores.items()}

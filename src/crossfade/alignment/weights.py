@@ -95,7 +95,7 @@ def cosine_scores(
     scores = {}
     for name, permutation in layout.permutations.items():
         if permutation.point in points:
-            # A tensor may carry a permutation twice, as rows and as columns in groups: move both, then put the rows back.
+            # A tensor may carry it twice, as rows and as columns in groups: move both, then put the rows back.
             carriers = _carriers(name, layout)
             theirs = {key: permute(other(key).float(), layout.tensors[key], permutations) for key in carriers}
             norms = [

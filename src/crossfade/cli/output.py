@@ -38,7 +38,7 @@ def show_tables(
         for title, (header, rows) in tables.items():
             table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
             for number, heading in enumerate(header):
-                table.add_column(heading, justify="right" if number else "left", overflow="fold")
+                table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
             for row in rows:
                 table.add_row(*row)
             console.print(table)

@@ -29,7 +29,7 @@ def quickstart(
     made = run(output, seed=seed, overwrite=overwrite, progress=progress(quiet))
     facts = made.to_dict()
     tables = {
-        "Frozen-feature accuracy, % (95 % intervals)": main_table(facts["rows"]),
+        "Accuracy of a linear head on frozen features, % (± half the 95 % interval)": main_table(facts["rows"]),
         "Task by task": task_table(facts["rows"], facts["tasks"]),
         "Exactness": exactness_table(facts["largest_change"]),
     }

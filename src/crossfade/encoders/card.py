@@ -26,11 +26,12 @@ def write_card(
     sections: Sequence[str],
 ) -> None:
     """Write README.md: front matter, the inputs with revision, hash and licence, the recipe and further `sections`."""
+    hub_models = [encoder.name.partition("@")[0] for encoder in inputs.values() if encoder.revision]
     front = {
         "library_name": "transformers",
         "pipeline_tag": "feature-extraction",
         "tags": ["audio", "crossfade", "merge"],
-        "base_model": [encoder.name for encoder in inputs.values()],
+        **({"base_model": hub_models} if hub_models else {}),
         **licences(list(inputs.values())),
     }
     parts = [

@@ -154,9 +154,12 @@ def match_tensors(
             f"{source}: tensor {unexpected[0]}{more} is not part of the {layout.family.name} of config.json: " + _MEND
         )
     for name, spec in layout.tensors.items():
-        shape = tuple(infos[stored[name][-1]].shape)
-        if shape != spec.shape:
-            raise InputError(f"{source}: tensor {name} has shape {shape}, config.json promises {spec.shape}: " + _MEND)
+        shapes = ((1, 1, spec.shape[-1]), spec.shape) if len(stored[name]) == 2 else (spec.shape,)
+        for part, expected in zip(stored[name], shapes, strict=True):
+            shape = tuple(infos[part].shape)
+            if shape != expected:
+                has = f"tensor {part} has shape {shape}, config.json promises {expected}: "
+                raise InputError(f"{source}: {has}" + _MEND)
     return stored, dropped
 
 
@@ -209,6 +212,6 @@ class EncoderWriter:
 
     def write_all(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Write every tensor and finish the files."""
-        for name, tensor in tensors:
-            self.write(name, tensor)
-        self.writer.close()
+        with self.writer:
+            for name, tensor in tensors:
+                self.write(name, tensor)

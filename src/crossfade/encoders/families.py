@@ -185,7 +185,8 @@ HEADS = (
     "layer_weights",
     "tdnn.",
     "objective.",
-    "feature_extractor_head.",
+    "feature_extractor.weight",  # of the x-vector head; the CNN's are feature_extractor.conv_layers
+    "feature_extractor.bias",
     "final_proj.",
     "label_embs_concat",
     "dropout_features.",

@@ -1,5 +1,6 @@
 """From an encoder on disk to a transformers model in memory, and back."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,8 +76,8 @@ def resolve_device(device: str) -> torch.device:
 
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not device.startswith(("cpu", "cuda")):
-        raise InputError(f"device {device!r}: expected auto, cpu or cuda")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"device {device!r}: expected auto, cpu or cuda[:number]")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device {device!r}: this PyTorch sees no GPU; use --device cpu")
     return torch.device(device)

@@ -191,7 +191,7 @@ def shape_differences(reference: Described, other: Described) -> list[str]:
     for name in sorted((ours.tensors.keys() ^ theirs.tensors.keys()) - optional):
         owner = reference.name if name in ours.tensors else other.name
         reasons.append(f"tensor {name} is only in {owner}; expected it in both")
-    for name in ours.tensors.keys() & theirs.tensors.keys():
+    for name in sorted(ours.tensors.keys() & theirs.tensors.keys()):
         if ours.tensors[name].shape != theirs.tensors[name].shape:
             shapes = f"{ours.tensors[name].shape} in {reference.name} and {theirs.tensors[name].shape} in {other.name}"
             reasons.append(f"tensor {name} is {shapes}; expected the same shape")

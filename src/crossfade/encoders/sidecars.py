@@ -60,7 +60,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     known = {key: content[key] for key in ("sampling_rate", "do_normalize", "return_attention_mask") if key in content}
     for key, value in known.items():
         expected = int if key == "sampling_rate" else bool
-        if type(value) is not expected:
+        if type(value) is not expected or (expected is int and value <= 0):
             raise InputError(
                 f"{path}: {key} = {value!r}, expected {'a rate in Hz' if expected is int else 'true or false'}"
             )

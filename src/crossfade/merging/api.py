@@ -2,11 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from crossfade.alignment.api import DEFAULT_POINTS, open_compatible
 from crossfade.alignment.api import align as find_alignment
@@ -113,47 +115,23 @@ def merge(
 
     with output_folder(Path(output), overwrite=overwrite) as draft:
         require_space(draft, sum(info.bytes for info in output_infos(inputs.reference, target).values()))
-        found: Alignment | None = None
-        if isinstance(alignment, Alignment):
-            check_models(vars(alignment), inputs.reference, inputs.other, "alignment")
-            found = alignment
-        elif alignment is not None:
-            found = load_alignment(Path(alignment), inputs.reference, inputs.other)
-        elif way != "none":
-            found = find_alignment(
-                inputs.reference,
-                inputs.other,
-                heard if way == "correlation" else None,
-                method=way,
-                points=points,
-                clips=clips,
-                seconds=seconds,
-                seed=seed,
-                device=device,
-                progress=progress,
-            )
+        found = _find(alignment, way, inputs, heard, points, listening, progress)
         permutations = found.permutations if found else {}
         if method in LAYERWISE or repair:
-            tensors = fitted_tensors(inputs, permutations, shares, chosen, settings, listening, repair, seed, progress)
+            tensors = fitted_tensors(inputs, permutations, shares, chosen, settings, listening, repair, progress)
         else:
             tensors = merged_tensors(inputs, permutations, shares, chosen, settings, seed)
-        writer = EncoderWriter(draft, inputs.reference, target, max_shard_size)
-        total = len(inputs.reference.layout.tensors)
-        with ThreadPoolExecutor() as pool:  # the record needs the inputs' hashes: beside the merge they cost no time
-            for encoder in inputs.roles().values():
-                pool.submit(getattr, encoder, "sha256")
-            writer.write_all(progress.track(tensors, total=total, description="merging"))
-        vocabulary, note = reconcile_vocabulary(inputs.reference.folder, inputs.other.folder)
-        for file in vocabulary:
-            shutil.copyfile(file, draft / file.name)
-        notes = [*remarks(inputs.reference, inputs.other), *inputs.dropped_notes(), *([note] if note else [])]
+        _write(EncoderWriter(draft, inputs.reference, target, max_shard_size), tensors, inputs, progress)
+        notes = [*remarks(inputs.reference, inputs.other), *inputs.dropped_notes(), *_copy_vocabulary(draft, inputs)]
+        kept = str(alignment) if isinstance(alignment, str | Path) else None
         recipe = {
             "reference": inputs.reference.name,
             "other": inputs.other.name,
             "weight": weight,
             "method": method,
             "parameters": settings,
-            "align": found.method if found else "none",
+            "align": None if kept else found.method if found else "none",
+            "alignment": kept,
             "points": list(found.points) if found else [],
             "base": inputs.base.name if inputs.base else None,
             "audio": names_of(audio),
@@ -166,15 +144,56 @@ def merge(
             "seed": seed,
         }
         described = write_record(draft, inputs, recipe, found, notes)
-    return Merged(
-        path=Path(output),
-        recipe=recipe,
-        inputs=described,
-        alignment=found,
-        notes=tuple(notes),
-        parameters=inputs.reference.layout.parameters,
-        seconds=time.monotonic() - started,
+    size, taken = inputs.reference.layout.parameters, time.monotonic() - started
+    return Merged(Path(output), recipe, described, found, tuple(notes), size, taken)
+
+
+def _find(
+    alignment: str | Path | Alignment | None,
+    way: str,
+    inputs: Inputs,
+    heard: list[Source],
+    points: tuple[str, ...],
+    listening: Listening,
+    progress: Progress,
+) -> Alignment | None:
+    """The alignment that is given, checked, or a fresh one, or none."""
+    if isinstance(alignment, Alignment):
+        check_models(vars(alignment), inputs.reference, inputs.other, "alignment")
+        return alignment
+    if alignment is not None:
+        return load_alignment(Path(alignment), inputs.reference, inputs.other)
+    if way == "none":
+        return None
+    return find_alignment(
+        inputs.reference,
+        inputs.other,
+        heard if way == "correlation" else None,
+        method=way,
+        points=points,
+        clips=listening.clips,
+        seconds=listening.seconds,
+        seed=listening.seed,
+        device=str(listening.device),
+        progress=progress,
     )
+
+
+def _write(writer: EncoderWriter, tensors: Iterable[tuple[str, Tensor]], inputs: Inputs, progress: Progress) -> None:
+    """Write all tensors; the hashes of the inputs, which the record needs, are taken beside it and cost no time."""
+    total = len(inputs.reference.layout.tensors)
+    with ThreadPoolExecutor() as pool:
+        for encoder in inputs.roles().values():
+            pool.submit(getattr, encoder, "sha256")
+        writer.write_all(progress.track(tensors, total=total, description="merging"))
+
+
+def _copy_vocabulary(folder: Path, inputs: Inputs) -> list[str]:
+    """Copy the tokenizer files that the merged encoder takes; a note where it can take none."""
+    files, note = reconcile_vocabulary(inputs.reference.folder, inputs.other.folder)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    return [note] if note else []
 
 
 def listed(sources: Sources | None) -> list[Source]:

@@ -94,7 +94,6 @@ def fitted_tensors(
     settings: Mapping[str, Any],
     listening: Listening,
     repair: bool,
-    seed: int,
     progress: Progress,
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of a merge that listens: a layerwise method, or a tensor method with its statistics repaired.
@@ -104,9 +103,10 @@ def fitted_tensors(
     layerwise = method.name in LAYERWISE
     start, start_settings = (METHODS["linear"], {}) if layerwise else (method, settings)
     reference, layout, device = inputs.reference, inputs.reference.layout, listening.device
-    tensors = dict(merged_tensors(inputs, permutations, shares, start, start_settings, seed))
+    tensors = dict(merged_tensors(inputs, permutations, shares, start, start_settings, listening.seed))
     merged = build_model(reference, tensors, device)
-    aligned = {n: permute(inputs.other.read(n), layout.tensors[n], permutations) for n in inputs.other.layout.tensors}
+    theirs = inputs.other.layout.tensors.items()
+    aligned = {name: permute(inputs.other.read(name), spec, permutations) for name, spec in theirs}
     parents = load_model(reference, device), build_model(inputs.other, aligned, device)
     if layerwise:
         clips = draw_clips(reference, inputs.other, listening)

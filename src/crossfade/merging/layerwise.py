@@ -5,6 +5,7 @@ REFERENCE's own layer returns, fed by REFERENCE's own lower layers; on OTHER's a
 is replaced before the next one is looked at, so later layers make up for what earlier ones could not keep.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +20,16 @@ from crossfade.encoders.encoder import Encoder
 from crossfade.encoders.layout import Layout
 from crossfade.encoders.sidecars import normalise
 from crossfade.errors import InputError
-from crossfade.merging.regression import LayerMoments, Solver
+from crossfade.merging.regression import LayerMoments, Solver, blend
 from crossfade.merging.shares import Shares
 from crossfade.progress import Progress
 
-CONV_FRAMES = 400
-"""Output positions of a convolution that one clip contributes: its neighbours say the same."""
+CONV_FRAMES = 800
+"""Output positions of a convolution that one clip contributes at most: their neighbours say the same."""
+
+FRAMES_PER_INPUT, FEWEST_FRAMES = 64, 10_000
+"""Below the transformer, where frames cost a pass through the CNN each time, a domain has said enough after so many of
+them for each input of the layer, and at least so many."""
 
 STAGES = (
     ("attention.q_proj", "attention.k_proj", "attention.v_proj"),
@@ -154,8 +159,6 @@ class _Climb:
     ) -> None:
         self.parents, self.merged, self.layout = parents, merged, layout
         self.clips, self.shares, self.solver = clips, shares, solver
-        samples = [sum(c.parent.numel() for c in clips if c.domain == domain) for domain in (0, 1)]
-        self.frames = [max(1, count // layout.stride) for count in samples]
 
     def front(self, convolutions: bool) -> list[str]:
         """The layers below the transformer, bottom up."""
@@ -175,11 +178,17 @@ class _Climb:
     def fit(self, names: list[str], layer: int | None) -> None:
         """Fit modules that receive the same input."""
         moments = {name: self._moments(name) for name in names}
+        needed = math.inf
+        if layer is None:
+            needed = max(FEWEST_FRAMES, FRAMES_PER_INPUT * self._linear(names[0]).weight[0].numel())
+        heard = [0, 0]
         for clip in self.clips:
+            if heard[clip.domain] >= needed:
+                continue
             wanted = self._reach(self.parents[clip.domain], clip, layer, names, merged=False)
             received = self._reach(self.merged, clip, layer, names, merged=True)
             for name, (_, y), (x, present) in zip(names, wanted, received, strict=True):
-                self._add(moments[name], name, clip, x, y - present)
+                heard[clip.domain] += self._add(moments[name], name, clip, x, y - present)
         self._solve(moments)
 
     def fit_at_once(self, convolutions: bool) -> None:
@@ -226,20 +235,21 @@ class _Climb:
         assert isinstance(module, nn.Linear | nn.Conv1d)
         return module
 
-    def _moments(self, name: str) -> LayerMoments:
+    def _moments(self, name: str) -> list[LayerMoments]:
+        """No frames yet, for either domain."""
         weight = self._linear(name).weight.flatten(1)
-        return LayerMoments.zeros(weight.shape[0], weight.shape[1], weight.device)
+        return [LayerMoments.zeros(weight.shape[0], weight.shape[1], weight.device) for _ in range(2)]
 
-    def _add(self, moments: LayerMoments, name: str, clip: Clips, received: Tensor, errors: Tensor) -> None:
-        share = self.shares.of(f"{name}.weight")
-        weight = (share, 1.0 - share)[clip.domain] / self.frames[clip.domain]
+    def _add(self, moments: list[LayerMoments], name: str, clip: Clips, received: Tensor, errors: Tensor) -> int:
+        """Add a batch to its domain's moments; how many frames that were."""
         inputs, missed, stands_for = as_linear(self._linear(name), received, errors)
-        moments.add(inputs, missed, weight * stands_for)
+        moments[clip.domain].add(inputs, missed, stands_for)
+        return len(inputs)
 
-    def _solve(self, moments: Mapping[str, LayerMoments]) -> None:
-        for name, known in moments.items():
-            module = self._linear(name)
-            weight, bias = self.solver(known.mean(), module.weight.flatten(1), module.bias)
+    def _solve(self, moments: Mapping[str, list[LayerMoments]]) -> None:
+        for name, domains in moments.items():
+            module, share = self._linear(name), self.shares.of(f"{name}.weight")
+            weight, bias = self.solver(blend(domains[0], domains[1], share), module.weight.flatten(1), module.bias)
             module.weight.copy_(weight.view_as(module.weight))
             if bias is not None and module.bias is not None:
                 module.bias.copy_(bias)

@@ -167,7 +167,7 @@ def ties(
 
 
 def trim(vector: Tensor, density: float) -> Tensor:
-    """`vector` with all but its `density` largest entries (by magnitude) set to zero; what ties with the last is kept."""
+    """`vector` with all but its `density` largest entries (by magnitude) set to zero; ties with the last are kept."""
     if not 0 < density <= 1:
         raise InputError(f"density = {density!r}, expected a share of the entries above 0 and at most 1")
     dropped = vector.numel() - max(1, round(density * vector.numel()))

@@ -21,8 +21,7 @@ class LayerMoments:
 
     An error is what is wanted of the layer less what it returns as it is: a layer that needs no change has none, and is
     then left alone to the last bit. gram (in + 1, in + 1) = sum x xᵀ, cross (out, in + 1) = sum e xᵀ, squares (out,) =
-    sum e²; the last column of `cross` sums e itself. Frames of both domains are weighted so that their shares are what
-    the recipe says.
+    sum e²; the last column of `cross` sums e itself.
     """
 
     gram: Tensor
@@ -46,6 +45,13 @@ class LayerMoments:
         """The moments divided by the total weight of the frames."""
         total = self.gram[-1, -1]
         return LayerMoments(self.gram / total, self.cross / total, self.squares / total)
+
+
+def blend(reference: LayerMoments, other: LayerMoments, share: float) -> LayerMoments:
+    """Mean moments of both domains, REFERENCE's counting `share` and OTHER's the rest, however much each has heard."""
+    ours, theirs = reference.mean(), other.mean()
+    pairs = ((getattr(ours, name), getattr(theirs, name)) for name in ("gram", "cross", "squares"))
+    return LayerMoments(*(torch.lerp(b, a, share) for a, b in pairs))
 
 
 Solution = tuple[Tensor, Tensor | None]

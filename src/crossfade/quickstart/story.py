@@ -36,7 +36,10 @@ from crossfade.report.page import write_page
 
 WEIGHTS = (0.9, 0.7, 0.5)
 WITHOUT_RESIDUAL = ("conv", "feed_forward", "attention")
-REGRESSION_CLIPS, REGRESSION_SECONDS = 40, 2.0
+UNALIGNED = "linear"
+CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 130
+"""What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""
+
 RESULTS = "results.json"
 
 
@@ -96,6 +99,8 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
                 list(calibration.values()),
                 output=draft / f"music-{name}",
                 points=points,
+                clips=HEARD_CLIPS,
+                seconds=CLIP_SECONDS,
                 seed=seed,
                 progress=progress,
             )
@@ -105,7 +110,7 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
         seconds["align"] = time.monotonic() - started
         merged = merge_all(draft, speech, music, alignments, calibration, seed, progress)
         seconds["merge"] = time.monotonic() - started - seconds["align"]
-        models = {("speech encoder", None): speech.folder, ("music encoder", None): music.folder, **merged}
+        models = {("speech alone", None): speech.folder, ("music alone", None): music.folder, **merged}
         tasks = [read_task(task, speech.preprocessing.sampling_rate) for task in load_tasks()]
         rows = measure_all(models, tasks, seed, progress)
         seconds["measure"] = time.monotonic() - started - seconds["align"] - seconds["merge"]
@@ -152,16 +157,16 @@ def merge_all(
 ) -> dict[Key, Path]:
     """Merge in every way of the table at every weight; the folder of each merge."""
     ways: dict[str, dict[str, Any]] = {
-        "linear, unaligned": {"align": "none"},
-        "linear, aligned": {"alignment": alignments["aligned"]},
-        "linear, aligned with residual": {"alignment": alignments["aligned-with-residual"]},
-        "regression, aligned with residual": {
+        UNALIGNED: {"align": "none"},
+        "aligned": {"alignment": alignments["aligned"]},
+        "aligned, residual too": {"alignment": alignments["aligned-with-residual"]},
+        "regression": {
             "alignment": alignments["aligned-with-residual"],
             "method": "regression",
             "reference_audio": calibration["speech"],
             "other_audio": calibration["music"],
-            "clips": REGRESSION_CLIPS,
-            "seconds": REGRESSION_SECONDS,
+            "clips": FITTED_CLIPS,
+            "seconds": CLIP_SECONDS,
         },
     }
     merged: dict[Key, Path] = {}
@@ -225,7 +230,7 @@ def row(
         domain: _mean([accuracy[clips.task.name] for clips in tasks if clips.task.domain == domain])
         for domain in ("speech", "music")
     }
-    plain = "linear, unaligned", weight
+    plain = UNALIGNED, weight
     gain = None
     if plain in draws and key != plain:
         gain = over(("speech", "music"), key) - over(("speech", "music"), plain)

@@ -14,22 +14,27 @@ th:first-child, td:first-child { text-align: left }
 img { max-width: 100%; margin: 1rem 0 } small { color: #616e7c } pre { white-space: pre-wrap; font-size: .8rem }
 """
 
+EXPLANATION = (
+    "Accuracy of a linear head on frozen features, in percent, ± half the width of the 95 % interval (bootstrap over "
+    "clips); the head has never heard the speaker or instrument it is asked about. Gain: difference of the averages to "
+    "the plain linear merge of the same weight, on paired resamples."
+)
+
 
 def write_page(path: Path, story: Mapping[str, Any], images: Sequence[str], sources: Path) -> None:
     """Write the quickstart's page to `path`; `images` are files beside it, `sources` the credits of the audio."""
     body = "\n".join(
         [
             "<h1>Two encoders, one merged, measured</h1>",
-            "<p>Frozen-feature accuracy in percent with 95 % intervals (bootstrap over clips, their speaker or instrument held out). "
-            "Gain: difference of the averages to the unaligned linear merge of the same weight, paired.</p>",
+            f"<p>{EXPLANATION}</p>",
             html_table(*main_table(story["rows"])),
             *(_picture(path.parent / image) for image in images),
             "<h2>Tasks</h2>",
             html_table(*task_table(story["rows"], story["tasks"])),
             "<h2>Exactness</h2>",
             html_table(*exactness_table(story["largest_change"])),
-            f"<h2>The audio</h2><details><summary>Sources, licences and credits</summary><pre>{escape(sources.read_text())}",
-            "</pre></details>",
+            "<h2>The audio</h2><details><summary>Sources, licences and credits</summary>",
+            f"<pre>{escape(sources.read_text())}</pre></details>",
             f"<p><small>Crossfade {escape(story['crossfade'])}, seed {story['seed']}.</small></p>",
         ]
     )
@@ -42,7 +47,7 @@ Table = tuple[list[str], list[list[str]]]
 
 def main_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Header and cells of the table that compares the encoders."""
-    header = ["encoder", "weight", "speech", "music", "average", "gain over unaligned"]
+    header = ["encoder", "weight", "speech", "music", "average", "gain"]
     return header, [
         [
             row["name"],
@@ -58,7 +63,7 @@ def main_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def task_table(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Table:
     """Header and cells of the table with one column per task."""
-    header = ["encoder", "weight", *(f"{task['name']} ({task['domain']})" for task in tasks)]
+    header = ["encoder", "weight", *(task["name"].replace("_", " ") for task in tasks)]
     chance = ["chance", "", *(f"{100 / task['classes']:.1f}" for task in tasks)]
     cells = [
         [row["name"], "" if row["weight"] is None else f"{row['weight']:g}"]
@@ -75,9 +80,8 @@ def exactness_table(changes: Mapping[str, float]) -> Table:
 
 
 def with_interval(value: float, interval: Sequence[float], sign: str = "") -> str:
-    """`61.1 (58.9-63.2)`; signed where a difference is meant."""
-    low, high = interval
-    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+    """`61.1 ±2.2`; signed where a difference is meant."""
+    return f"{value:{sign}.1f} ±{(interval[1] - interval[0]) / 2:.1f}"
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -28,6 +28,8 @@ HEAVY = {"torch", "transformers", "numpy", "scipy", "soundfile", "matplotlib", "
 
 class Result:
     ok = True
+    path, recipe, parameters, seconds = Path("out"), {"method": "linear", "weight": 0.9}, 1, 0.1
+    notes, alignment = (), None
 
     def to_dict(self) -> dict[str, Any]:
         return {"ok": self.ok, "weight": 0.9}

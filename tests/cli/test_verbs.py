@@ -77,6 +77,7 @@ def test_merge_with_every_word(models: Models, clips: Path, tmp_path: Path, done
         "method": "ties",
         "parameters": {"density": 0.5, "scale": 0.9},
         "align": "correlation",
+        "alignment": None,
         "points": ["conv"],
         "base": str(models["ancestor"]),
         "audio": [str(clips / "speech"), str(clips / "music")],

@@ -159,7 +159,7 @@ def test_regression_listens_to_both_domains(
     linear = merge(*hubert, tmp_path / "linear", **audio)
     fitted = merge(*hubert, tmp_path / "fitted", method="regression", **audio)
     once = merge(*hubert, tmp_path / "once", method="regression", parameters={"sequential": False}, **audio)
-    assert fitted.recipe["parameters"] == {"ridge": 0.01, "sequential": True, "convolutions": True}
+    assert fitted.recipe["parameters"] == {"ridge": 0.1, "sequential": True, "convolutions": True}
     parents = [loaded(folder) for folder in hubert]
     models = [loaded(made.path) for made in (linear, once, fitted)]
     for domain, folder in enumerate(sounds):

@@ -77,6 +77,12 @@ def test_an_input_is_never_replaced(role: str, hubert: tuple[Path, Path], tmp_pa
             {"align": "weights", "alignment": "x"},
             "align 'weights' and an alignment are both given; leave one of them out",
         ),
+        ({"align": "none", "alignment": "x"}, "align 'none' and an alignment are both given; leave one of them out"),
+        (
+            {"alignment": "x", "points": ["conv"]},
+            "points and an alignment are both given; the alignment has its points",
+        ),
+        ({"align": "weights", "audio": "x"}, "align 'weights' hears no audio; leave --audio out"),
         (
             {"align": "weights", "points": ["feedforward"]},
             "points: 'feedforward' is no point to align; did you mean 'feed",

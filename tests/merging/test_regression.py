@@ -156,7 +156,7 @@ def test_inputs_that_say_less_than_they_could_are_no_trouble() -> None:
 
 @pytest.mark.parametrize("ridge", [0.0, -1.0, float("nan")])
 def test_a_ridge_is_above_zero(ridge: float) -> None:
-    with pytest.raises(InputError, match=r"^ridge = .*, expected a number above 0; 0\.01 is the default$"):
+    with pytest.raises(InputError, match=r"^ridge = .*, expected a number above 0; 0\.1 is the default$"):
         regression(gathered((*frames(8), 1.0), layer=start(8)).mean(), *start(8), ridge=ridge)
 
 

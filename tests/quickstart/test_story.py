@@ -39,7 +39,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> story.Story:
 def test_the_rows_are_the_ways_to_merge(told: story.Story) -> None:
     names = [(row.name, row.weight) for row in told.rows]
     assert names[:2] == [("speech alone", None), ("music alone", None)]
-    assert names[2:] == [("linear", 0.5), ("aligned", 0.5), ("aligned, residual too", 0.5), ("regression", 0.5)]
+    assert names[2:] == [("linear", 0.5), ("aligned", 0.5), ("aligned, residual", 0.5), ("regression", 0.5)]
     for row in told.rows:
         assert len(row.tasks) == 2
         assert row.average == pytest.approx((row.speech + row.music) / 2)
@@ -60,7 +60,7 @@ def test_everything_is_on_disk(told: story.Story) -> None:
     files = {path.name for path in told.path.iterdir()}
     assert {"results.json", "report.html", "matches.png", "sweep.png"} <= files
     assert json.loads((told.path / "results.json").read_text()) == json.loads(json.dumps(told.to_dict()))
-    assert {"linear-0.5", "aligned-0.5", "aligned-residual-too-0.5", "regression-0.5"} <= files
+    assert {"linear-0.5", "aligned-0.5", "aligned-residual-0.5", "regression-0.5"} <= files
     assert loaded(told.path / "regression-0.5").config.hidden_size == 192
     for image in ("matches.png", "sweep.png"):
         assert (told.path / image).read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,7 @@
 """Correlation scores: run the same audio through both models and correlate their channels (paper 1, section 1.1)."""
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,13 @@ CHUNK = 1024
 SAMPLE = 0.25
 """Share of the frames that enter the statistics: neighbours say the same, and products cost as much as models."""
 
+CONV_SAMPLE = 4.0
+"""How many times that share convolutions give: of them little is spared, and they have more frames that differ."""
+
 
 def wanted_taps(layout: Layout, points: Collection[str]) -> tuple[Tap, ...]:
     """The taps of the permutations that `points` leave free, or whose order of blocks is free."""
-    free = {n for n, p in layout.permutations.items() if p.point in points}
+    free = {n for n, p in layout.permutations.items() if p.point in points or p.order.point in points}
     return tuple(tap for tap in layout.taps if tap.permutation in free)
 
 
@@ -45,27 +49,41 @@ def collect_moments(
 ) -> dict[Tap, CrossMoments]:
     """Moments of every tap over `batches` of clips of equal length, `share` of the frames sampled.
 
-    Frames are sampled at the same instants of both models. The batches hold no padding, so there is none to exclude.
+    Convolutions give `CONV_SAMPLE` times that share. Frames are sampled at the same instants of both models. Batches
+    hold no padding, so there is none to exclude.
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(models[0].parameters()).device
+    groups = taps_by_share(taps, layout, share)
     moments: dict[Tap, CrossMoments] = {}
     pending: dict[Tap, tuple[list[Tensor], list[Tensor]]] = {tap: ([], []) for tap in taps}
-    with Taps(models[0], taps) as taps_a, Taps(models[1], taps) as taps_b:
+    with ExitStack() as hooks:
+        tapped = [{part: hooks.enter_context(Taps(model, group)) for part, group in groups.items()} for model in models]
         waiting = 0
         for batch in batches:
-            frames = sample_frames(batch.samples.shape[1], layout, share, generator)
-            for which, tapped in enumerate((taps_a, taps_b)):
-                tapped.frames = frames
-                models[which](normalise(batch.samples.to(device), preprocessing[which]))
-                for tap, kept in tapped.take().items():
-                    pending[tap][which].append(kept)
-            waiting += len(frames) * len(batch.samples)
+            frames = {part: sample_frames(batch.samples.shape[1], layout, part, generator) for part in groups}
+            for which, model in enumerate(models):
+                for part, reading in tapped[which].items():
+                    reading.frames = frames[part]
+                model(normalise(batch.samples.to(device), preprocessing[which]))
+                for reading in tapped[which].values():
+                    for tap, kept in reading.take().items():
+                        pending[tap][which].append(kept)
+            waiting += len(frames[min(frames)]) * len(batch.samples)
             if waiting >= CHUNK:
                 _flush(moments, pending)
                 waiting = 0
         _flush(moments, pending)
     return moments
+
+
+def taps_by_share(taps: Collection[Tap], layout: Layout, share: float) -> dict[float, list[Tap]]:
+    """Which share of the frames is sampled at which taps."""
+    groups: dict[float, list[Tap]] = {}
+    for tap in taps:
+        dense = layout.permutations[tap.permutation].point == "conv"
+        groups.setdefault(min(1.0, share * CONV_SAMPLE) if dense else share, []).append(tap)
+    return groups
 
 
 def _flush(moments: dict[Tap, CrossMoments], pending: Mapping[Tap, tuple[list[Tensor], list[Tensor]]]) -> None:

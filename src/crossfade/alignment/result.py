@@ -58,6 +58,17 @@ class Alignment:
         values = [getattr(match, column) for match in self.matches if point in (None, match.point)]
         return sum(values) / len(values) if values else float("nan")
 
+    def by_point(self) -> list[dict[str, Any]]:
+        """One row for each point that moved: how many permutations, and the means of their matches."""
+        return [
+            {
+                "point": point,
+                "permutations": sum(match.point == point for match in self.matches),
+                **{column: self.mean(column, point) for column in ("before", "after", "moved")},
+            }
+            for point in self.points
+        ]
+
     def __repr__(self) -> str:
         return (
             f"Alignment({self.other!r} -> {self.reference!r}, {self.method}, {len(self.matches)} permutations, "
@@ -95,10 +106,13 @@ def load_alignment(folder: Path, reference: Encoder, other: Encoder) -> Alignmen
         matches = tuple(Match(**match) for match in content["matches"])
         fields = {name: content[name] for name in ("reference", "other", "reference_sha256", "other_sha256", "method")}
         points, settings = tuple(content["points"]), content["settings"]
+        skipped = tuple((name, reason) for name, reason in content["skipped"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a complete alignment ({error}); align these models again") from None
     check(permutations, other.layout, str(path))
-    return Alignment(**fields, points=points, permutations=permutations, matches=matches, settings=settings)
+    return Alignment(
+        **fields, points=points, permutations=permutations, matches=matches, settings=settings, skipped=skipped
+    )
 
 
 def check_models(made: Mapping[str, Any], reference: Encoder, other: Encoder, source: str) -> None:

@@ -14,7 +14,6 @@ from crossfade.cli.options import (
     Json,
     Output,
     Overwrite,
-    Points,
     Quiet,
     Seconds,
     Seed,
@@ -59,6 +58,15 @@ Dtype = Annotated[
 Repair = Annotated[
     bool, Option("--repair", help="Mend the merged channels' statistics; needs --reference-audio and --other-audio.")
 ]
+MergePoints = Annotated[
+    str | None,
+    Option(
+        "--points",
+        metavar="NAME,NAME",
+        help=f"What is permuted: conv, feed_forward, attention, residual.  [default: {POINTS}]",
+        show_default=False,
+    ),
+]
 Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
 ShardSize = Annotated[str, Option(metavar="SIZE", help="Larger outputs are split into files of this size.")]
 
@@ -72,7 +80,7 @@ def merge(
     weight: Weight = 0.9,
     method: Method = "linear",
     align: Align = None,
-    points: Points = POINTS,
+    points: MergePoints = None,
     audio: Audio = None,
     reference_audio: ReferenceAudio = None,
     other_audio: OtherAudio = None,
@@ -105,7 +113,7 @@ def merge(
         "weight": weight,
         "method": method,
         "align": align,
-        "points": names(points),
+        "points": names(points) if points is not None else None,
         "audio": audio,
         "reference_audio": reference_audio,
         "other_audio": other_audio,
@@ -130,7 +138,17 @@ def merge(
     from crossfade.cli.progress import progress
     from crossfade.merging import merge as combine
 
-    show(combine(output=output, **options, progress=progress(quiet)), quiet=quiet, as_json=as_json)
+    made = combine(output=output, **options, progress=progress(quiet))
+    told = {
+        "path": made.path,
+        "method": made.recipe["method"],
+        "weight": made.recipe["weight"],
+        "parameters": made.parameters,
+        "seconds": made.seconds,
+        "notes": made.notes,
+        "alignment": made.alignment.by_point() if made.alignment else "none",
+    }
+    show(made, told, quiet=quiet, as_json=as_json)
 
 
 def _recipe(name: str) -> dict[str, Any]:

@@ -15,33 +15,34 @@ class Reportable(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
-def show(result: Reportable, *, quiet: bool, as_json: bool) -> None:
-    """Print the summary, unless quiet; then, where asked, the JSON, always as the last line."""
+def show(result: Reportable, told: Mapping[str, Any] | None = None, *, quiet: bool, as_json: bool) -> None:
+    """Print what is `told` (else everything), unless quiet; then, where asked, the JSON, always as the last line."""
     facts = result.to_dict()
     if not quiet:
-        Console(highlight=False, markup=False).print(summary(facts))
+        Console(highlight=False, markup=False).print(summary(told or facts))
     if as_json:
         print(json.dumps(facts, default=str), flush=True)
 
 
-def show_tables(
-    facts: Mapping[str, Any],
-    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]],
+def show_table(
+    title: str,
+    table: tuple[Sequence[str], Sequence[Sequence[str]]],
     last: str,
+    facts: Mapping[str, Any],
     *,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Print titled tables and a closing line, unless quiet; then, where asked, `facts` as JSON."""
+    """Print a titled table and closing lines, unless quiet; then, where asked, `facts` as JSON."""
     if not quiet:
         console = Console(highlight=False, markup=False)
-        for title, (header, rows) in tables.items():
-            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-            for number, heading in enumerate(header):
-                table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
+        header, rows = table
+        drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for number, heading in enumerate(header):
+            drawn.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            drawn.add_row(*row)
+        console.print(drawn)
         console.print(last)
     if as_json:
         print(json.dumps(facts, default=str), flush=True)

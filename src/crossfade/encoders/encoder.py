@@ -64,7 +64,8 @@ class Encoder:
 
     @property
     def weight_normed(self) -> bool:
-        return len(self.stored.get(POSITIONAL_WEIGHT, ())) == 2
+        """Whether the model class keeps its positional convolution as magnitude and direction, however it is stored."""
+        return POSITIONAL_WEIGHT in self.layout.tensors and not self.layout.settings["conv_pos_batch_norm"]
 
     def read(self, name: str) -> Tensor:
         """The tensor `name` of the layout in its stored dtype (the effective weight of a weight norm: float32).
@@ -188,6 +189,15 @@ def output_infos(encoder: Encoder, dtype: torch.dtype) -> dict[str, TensorInfo]:
     return infos
 
 
+def stated_dtype(like: Encoder, dtype: torch.dtype) -> str:
+    """The dtype that a config states for weights stored in `dtype`: what transformers will compute in.
+
+    Weights stored as `like`'s are computed as `like`'s config says: float16 files may ask for float32.
+    """
+    said = like.config.get("dtype") or like.config.get("torch_dtype")
+    return str(said) if said and dtype == like.dtype else str(dtype).removeprefix("torch.")
+
+
 class EncoderWriter:
     """Writes a Hugging Face folder shaped like `like`, tensor by tensor, in `dtype`."""
 
@@ -195,7 +205,8 @@ class EncoderWriter:
         self.like = like
         self.infos = output_infos(like, dtype)
         self.writer = CheckpointWriter(folder, self.infos, metadata={"format": "pt"}, max_shard_bytes=max_shard_bytes)
-        config = clean_config(like) | {"architectures": [like.family.model], "dtype": str(dtype).removeprefix("torch.")}
+        stated = {"architectures": [like.family.model], "dtype": stated_dtype(like, dtype)}
+        config = clean_config(like) | stated
         (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         preprocessing = replace(like.preprocessing, stated=True)
         (folder / PREPROCESSOR).write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
@@ -203,7 +214,7 @@ class EncoderWriter:
     def write(self, name: str, tensor: Tensor) -> None:
         """Write the tensor `name` of the layout; an effective weight is stored as magnitude and direction again."""
         if name == POSITIONAL_WEIGHT and self.like.weight_normed:
-            direction = self.like.checkpoint.read(self.like.stored[name][1])
+            direction = self.like.checkpoint.read(self.like.stored[name][-1])
             parts = dict(zip(PARAMETRIZED, weight_norm(tensor.float(), like=direction), strict=True))
         else:
             parts = {name: tensor}

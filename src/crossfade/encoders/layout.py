@@ -33,6 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
     "mask_time_prob": 0.05,
     "mask_feature_prob": 0.0,
     "num_buckets": 320,
+    "max_bucket_distance": 800,
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
     "layer_norm_eps": 1e-5,

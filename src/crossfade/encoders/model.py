@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from crossfade.encoders.encoder import PARAMETRIZED, Encoder, clean_config, effective_weight, weight_norm
-from crossfade.encoders.families import POSITIONAL_WEIGHT
+from crossfade.encoders.families import POSITIONAL_WEIGHT, Family
+
+_IMPORTING = Lock()
 
 
 def load_model(encoder: Encoder, device: torch.device | str = "cpu") -> nn.Module:
@@ -19,17 +22,24 @@ def load_model(encoder: Encoder, device: torch.device | str = "cpu") -> nn.Modul
 
 def build_model(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> nn.Module:
     """A model of `encoder`'s architecture with `tensors` (names of its layout) as weights."""
-    import transformers
-
-    config = getattr(transformers, encoder.family.config).from_dict(clean_config(encoder))
+    config_class, model_class = _classes(encoder.family)
+    config = config_class.from_dict(clean_config(encoder))
     with torch.device("meta"):
-        model: nn.Module = getattr(transformers, encoder.family.model)(config)
+        model: nn.Module = model_class(config)
     model = model.to_empty(device=device)
     load_tensors(model, tensors)
     for layer in model.modules():
         if hasattr(layer, "torch_multi_head_self_attention"):
             setattr(layer, "torch_multi_head_self_attention", _Attention(layer))  # noqa: B010  # not a submodule
     return model.eval().requires_grad_(False)
+
+
+def _classes(family: Family) -> tuple[Any, Any]:
+    """Config and model class; one thread at a time, because transformers imports them when they are asked for."""
+    with _IMPORTING:
+        import transformers
+
+        return getattr(transformers, family.config), getattr(transformers, family.model)
 
 
 def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

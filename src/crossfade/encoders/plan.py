@@ -21,6 +21,7 @@ SAME_SETTINGS = {
     "conv_kernel": "the CNN's kernels",
     "num_attention_heads": "the attention heads",
     "num_conv_pos_embedding_groups": "the groups of the positional convolution",
+    "max_bucket_distance": "how far relative positions are told apart",
     "hidden_act": "the activation of the feed-forward layers",
     "feat_extract_activation": "the activation of the CNN",
 }

@@ -106,7 +106,9 @@ def merge(
     if method in LAYERWISE or repair:
         listening.require(f"method {method}" if method in LAYERWISE else "repair")
     heard = [*listed(audio), *listening.reference, *listening.other]
-    way = way_to_align(align, alignment, inputs, heard)
+    way = way_to_align(align, alignment, inputs, listed(audio), heard)
+    if points is not None and alignment is not None:
+        raise InputError("points and an alignment are both given; the alignment has its points: leave --points out")
     points = check_points(DEFAULT_POINTS if points is None else points)
     if dtype not in (None, *DTYPES):
         raise InputError(f"dtype: {dtype!r} cannot be written; {nearest(str(dtype), DTYPES)}")
@@ -123,6 +125,7 @@ def merge(
             tensors = merged_tensors(inputs, permutations, shares, chosen, settings, seed)
         _write(EncoderWriter(draft, inputs.reference, target, max_shard_size), tensors, inputs, progress)
         notes = [*remarks(inputs.reference, inputs.other), *inputs.dropped_notes(), *_copy_vocabulary(draft, inputs)]
+        notes += skipped_notes([*(found.skipped if found else ()), *listening.skipped])
         kept = str(alignment) if isinstance(alignment, str | Path) else None
         recipe = {
             "reference": inputs.reference.name,
@@ -208,6 +211,11 @@ def names_of(sources: Sources | None) -> list[str]:
     return [str(source) if isinstance(source, str | Path) else type(source).__name__ for source in listed(sources)]
 
 
+def skipped_notes(skipped: Sequence[tuple[str, str]]) -> list[str]:
+    """A note for every sound that could not be used."""
+    return [f"not heard: {name} ({reason})" for name, reason in dict.fromkeys(skipped)]
+
+
 def choose_method(name: str, parameters: Mapping[str, Any], inputs: Inputs) -> tuple[Method, dict[str, Any]]:
     """The method and its settings, checked against the inputs."""
     chosen = find_method(name)
@@ -220,15 +228,21 @@ def choose_method(name: str, parameters: Mapping[str, Any], inputs: Inputs) -> t
 
 
 def way_to_align(
-    align: str | None, alignment: str | Path | Alignment | None, inputs: Inputs, heard: Sequence[Source]
+    align: str | None,
+    alignment: str | Path | Alignment | None,
+    inputs: Inputs,
+    audio: Sequence[Source],
+    heard: Sequence[Source],
 ) -> str:
     """How OTHER will be aligned: as asked, or none where an alignment or a base is given, or else by correlation."""
     if align is not None and align not in ALIGN:
         raise InputError(f"align: {align!r} is no way to align; {nearest(align, ALIGN)}")
     if alignment is not None:
-        if align not in (None, "none"):
+        if align is not None:
             raise InputError(f"align {align!r} and an alignment are both given; leave one of them out")
         return "none"
+    if align == "weights" and audio:
+        raise InputError("align 'weights' hears no audio; leave --audio out, or match by correlation")
     way = align or ("none" if inputs.base is not None else "correlation")
     if way == "correlation" and not heard:
         raise InputError(

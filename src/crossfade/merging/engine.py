@@ -1,11 +1,12 @@
 """Merging tensor by tensor: read, permute, merge, hand on; nothing is kept."""
 
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 ENGINE_SETTINGS = ("sequential", "convolutions")
 """Settings of a layerwise method that decide the way up the network, not the solution of one layer."""
+
+SIDE_BY_SIDE = 4
+"""Tensors merged at a time, at most: each takes memory, and memory is what more of them would wait for."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,32 +62,41 @@ def merged_tensors(
 
     OTHER, and nothing else, is permuted first. What not all models have, and counters, are REFERENCE's.
     """
-    with one_thread():
-        for name, spec in inputs.reference.layout.tensors.items():
-            reference = inputs.reference.read(name)
-            if not reference.is_floating_point() or any(name not in model.stored for model in inputs.roles().values()):
-                yield name, reference
-                continue
-            other = permute(inputs.other.read(name), spec, permutations).float()
-            base = {"base": inputs.base.read(name).float()} if inputs.base else {}
-            generator = torch.Generator().manual_seed(seed ^ zlib.crc32(name.encode()))
-            given = {"reference": reference.float(), "other": other, "weight": shares.of(name), "generator": generator}
-            merged = method(settings, **given, **base)
-            shape = tuple(getattr(merged, "shape", ()))
-            if shape != tuple(reference.shape):
-                raise InputError(
-                    f"method {method.name}: expected {tuple(reference.shape)} for {name}, received {shape}"
-                )
-            yield name, merged
+
+    def merge(name: str) -> Tensor:
+        reference = inputs.reference.read(name)
+        if not reference.is_floating_point() or any(name not in model.stored for model in inputs.roles().values()):
+            return reference
+        other = permute(inputs.other.read(name), inputs.reference.layout.tensors[name], permutations).float()
+        base = {"base": inputs.base.read(name).float()} if inputs.base else {}
+        generator = torch.Generator().manual_seed(seed ^ zlib.crc32(name.encode()))
+        given = {"reference": reference.float(), "other": other, "weight": shares.of(name), "generator": generator}
+        merged = method(settings, **given, **base)
+        shape = tuple(getattr(merged, "shape", ()))
+        if shape != tuple(reference.shape):
+            raise InputError(f"method {method.name}: expected {tuple(reference.shape)} for {name}, received {shape}")
+        return merged
+
+    return zip(inputs.reference.layout.tensors, side_by_side(merge, inputs.reference.layout.tensors), strict=True)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch: a merge waits for memory, and more threads wait for each other when a core is taken."""
+def side_by_side(work: Callable[[T], Tensor], items: Iterable[T]) -> Iterator[Tensor]:
+    """`work(item)` for every item, in order; a few items at a time, each on one thread of torch.
+
+    Several threads on one tensor mostly wait for memory and for each other, the more so when a core is taken.
+    """
     threads = torch.get_num_threads()
+    workers = min(threads, SIDE_BY_SIDE)
+    coming: deque[Future[Tensor]] = deque()
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(workers, "crossfade-merge") as pool:
+            for item in items:
+                coming.append(pool.submit(work, item))
+                if len(coming) > workers:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
     finally:
         torch.set_num_threads(threads)
 

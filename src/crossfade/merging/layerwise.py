@@ -7,7 +7,7 @@ is replaced before the next one is looked at, so later layers make up for what e
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,9 @@ from crossfade.progress import Progress
 
 CONV_FRAMES = 800
 """Output positions of a convolution that one clip contributes at most: their neighbours say the same."""
+
+MOST_CLIPS = 400
+"""Clips of each domain that are heard when the user does not say how many: they stay in memory."""
 
 FRAMES_PER_INPUT, FEWEST_FRAMES = 64, 10_000
 """Below the transformer, where frames cost a pass through the CNN each time, a domain has said enough after so many of
@@ -50,6 +53,7 @@ class Listening:
     seconds: float
     seed: int
     device: torch.device
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def require(self, who: str) -> None:
         """InputError unless both domains have audio."""
@@ -101,14 +105,17 @@ def reach(run: Callable[[], Any], modules: Sequence[nn.Module]) -> list[Flow]:
 
 
 def draw_clips(reference: Encoder, other: Encoder, listening: Listening) -> list[Clips]:
-    """All batches of both domains. Raises InputError when a domain has no usable clip."""
+    """The clips of both domains, kept in memory: MOST_CLIPS of each unless the user says how many.
+
+    What could not be used is added to `listening.skipped`. Raises InputError when a domain has no usable clip.
+    """
     batches = []
     merged = reference.preprocessing
     for domain, (parent, sources) in enumerate(((reference, listening.reference), (other, listening.other))):
         heard = Audio(
             sources,
             rate=merged.sampling_rate,
-            clips=listening.clips,
+            clips=listening.clips or MOST_CLIPS,
             seconds=listening.seconds,
             seed=listening.seed,
             minimum_samples=parent.layout.receptive_field,
@@ -116,6 +123,7 @@ def draw_clips(reference: Encoder, other: Encoder, listening: Listening) -> list
         for batch in heard.batches():
             samples = batch.samples.to(listening.device)
             batches.append(Clips(domain, normalise(samples, parent.preprocessing), normalise(samples, merged)))
+        listening.skipped.extend((skip.name, skip.reason) for skip in heard.skipped)
     return batches
 
 

@@ -63,7 +63,7 @@ METHODS: dict[str, Method] = {}
 """Methods that merge tensor by tensor."""
 
 LAYERWISE = {
-    "regression": Method("regression", regression, {"ridge": 0.01, "sequential": True, "convolutions": True}),
+    "regression": Method("regression", regression, {"ridge": 0.1, "sequential": True, "convolutions": True}),
 }
 """Methods that listen to audio and solve layer by layer (`crossfade.merging.layerwise`)."""
 
@@ -157,12 +157,12 @@ def ties(
     """
     vectors = trim(reference - base, density), trim(other - base, density)
     shares = weight, 1.0 - weight
-    sign = torch.sign(shares[0] * vectors[0] + shares[1] * vectors[1])
+    elected = torch.sign(linear(*vectors, weight))
     total, mass = torch.zeros_like(base), torch.zeros_like(base)
     for vector, share in zip(vectors, shares, strict=True):
-        agrees = (torch.sign(vector) == sign) & (vector != 0)
-        total += share * vector * agrees
-        mass += share * agrees
+        agrees = (vector * elected > 0).float()
+        total.addcmul_(vector, agrees, value=share)
+        mass.add_(agrees, alpha=share)
     return base + scale * total / mass.clamp_min(1e-12)
 
 

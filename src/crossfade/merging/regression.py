@@ -58,14 +58,14 @@ Solution = tuple[Tensor, Tensor | None]
 Solver = Callable[..., Solution]
 
 
-def regression(moments: LayerMoments, weight: Tensor, bias: Tensor | None, *, ridge: float = 0.01) -> Solution:
+def regression(moments: LayerMoments, weight: Tensor, bias: Tensor | None, *, ridge: float = 0.1) -> Solution:
     """The weight (out, in) and bias (out,) with the least squared error, drawn towards the given (merged) ones.
 
     Minimises mean |W x + b - y|² + ridge * mean(diag(gram)) * (|W - weight|² + |b - bias|²). A layer without bias gets
     none. `ridge` is relative to the mean power of the inputs, above 0.
     """
     if not ridge > 0:
-        raise InputError(f"ridge = {ridge!r}, expected a number above 0; 0.01 is the default")
+        raise InputError(f"ridge = {ridge!r}, expected a number above 0; 0.1 is the default")
     columns = slice(None) if bias is not None else slice(-1)
     gram, cross = moments.gram[columns, columns], moments.cross[:, columns]
     pull = ridge * moments.gram.diagonal()[:-1].mean()

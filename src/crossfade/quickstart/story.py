@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 130
 """What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""
 
 RESULTS = "results.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,8 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
     seconds: dict[str, float] = {}
     speech, music = open_encoder(ENCODERS["speech"]), open_encoder(ENCODERS["music"])
     calibration = calibration_folders()
-    with output_folder(Path(output), overwrite=overwrite) as draft:
-        alignments = {
-            name: align(
-                speech,
-                music,
-                list(calibration.values()),
-                output=draft / f"music-{name}",
-                points=points,
-                clips=HEARD_CLIPS,
-                seconds=CLIP_SECONDS,
-                seed=seed,
-                progress=progress,
-            )
-            for name, points in (("aligned", WITHOUT_RESIDUAL), ("aligned-with-residual", POINTS))
-        }
+    with output_folder(Path(output), overwrite=overwrite) as draft, one_thread():
+        alignments = align_both(draft, speech, music, seed, progress)
         changes = {name: largest_change(music, draft / f"music-{name}", found) for name, found in alignments.items()}
         seconds["align"] = time.monotonic() - started
         merged = merge_all(draft, speech, music, alignments, calibration, seed, progress)
@@ -128,6 +116,31 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
         draw_sweep(draft / "sweep.png", [asdict(row) for row in rows])
         write_page(draft / "report.html", story.to_dict(), images=("matches.png", "sweep.png"), sources=SOURCES)
     return story
+
+
+def align_both(folder: Path, speech: Encoder, music: Encoder, seed: int, progress: Progress) -> dict[str, Alignment]:
+    """The music encoder in the speech encoder's basis, with and without the residual stream, written to `folder`."""
+    ways = {"aligned": WITHOUT_RESIDUAL, "aligned-with-residual": POINTS}
+
+    def job(name: str) -> Alignment:
+        return align(
+            speech,
+            music,
+            list(calibration_folders().values()),
+            output=folder / f"music-{name}",
+            points=ways[name],
+            clips=HEARD_CLIPS,
+            seconds=CLIP_SECONDS,
+            seed=seed,
+        )
+
+    return dict(zip(ways, in_parallel(job, list(ways), "aligning", progress), strict=True))
+
+
+def in_parallel(job: Callable[[Any], T], items: Sequence[Any], description: str, progress: Progress) -> list[T]:
+    """`job(item)` for every item, in order, two at a time: small models gain more from that than from more threads."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(progress.track(pool.map(job, items), total=len(items), description=description))
 
 
 def largest_change(encoder: Encoder, rewritten: Path, alignment: Alignment) -> float:
@@ -159,7 +172,7 @@ def merge_all(
     ways: dict[str, dict[str, Any]] = {
         UNALIGNED: {"align": "none"},
         "aligned": {"alignment": alignments["aligned"]},
-        "aligned, residual too": {"alignment": alignments["aligned-with-residual"]},
+        "aligned, residual": {"alignment": alignments["aligned-with-residual"]},
         "regression": {
             "alignment": alignments["aligned-with-residual"],
             "method": "regression",
@@ -169,23 +182,24 @@ def merge_all(
             "seconds": CLIP_SECONDS,
         },
     }
-    merged: dict[Key, Path] = {}
-    jobs = [(weight, name) for weight in WEIGHTS for name in ways]
-    for weight, name in progress.track(jobs, total=len(jobs), description="merging"):
-        slug = name.replace(",", "").replace(" ", "-")
-        merged[name, weight] = folder / f"{slug}-{weight:g}"
-        merge(speech, music, merged[name, weight], weight=weight, seed=seed, **ways[name])
+    merged: dict[Key, Path] = {
+        (name, weight): folder / f"{name.replace(',', '').replace(' ', '-')}-{weight:g}"
+        for weight in WEIGHTS
+        for name in ways
+    }
+
+    def job(key: Key) -> None:
+        merge(speech, music, merged[key], weight=key[1] or 0.0, seed=seed, **ways[key[0]])
+
+    in_parallel(job, list(merged), "merging", progress)
     return merged
 
 
 def measure_all(models: Mapping[Key, Path], tasks: Sequence[LabelledClips], seed: int, progress: Progress) -> list[Row]:
-    """A row for every model, two models at a time on one thread each."""
-    right: dict[Key, dict[str, Tensor]] = {}
-    with one_thread(), ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda folder: judge(folder, tasks, seed), models.values())
-        for key, judged in progress.track(zip(models, found, strict=True), total=len(models), description="measuring"):
-            right[key] = judged
-    draws = {key: resampled_accuracy(judged, seed) for key, judged in right.items()}
+    """A row for every model."""
+    judged = in_parallel(lambda folder: judge(folder, tasks, seed), list(models.values()), "measuring", progress)
+    right = dict(zip(models, judged, strict=True))
+    draws = {key: resampled_accuracy(of_model, seed) for key, of_model in right.items()}
     return [row(key, right[key], draws, tasks) for key in models]
 
 

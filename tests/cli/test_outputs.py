@@ -98,15 +98,15 @@ def test_a_kernel_that_says_full(
 # Ended half-way -----------------------------------------------------------------------------------------------------
 
 SLOW = """
-import time
-calls = 0
+import itertools, time
+calls = itertools.count(1)
 
 def slow(reference, other, weight):
-    global calls
-    calls += 1
-    if calls == 20:
+    call = next(calls)
+    if call == 20:
         print("half-way", flush=True)
-        time.sleep(60)
+    if call >= 20:
+        time.sleep(1)
     return weight * reference + (1 - weight) * other
 """
 

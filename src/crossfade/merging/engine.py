@@ -88,16 +88,17 @@ def side_by_side(work: Callable[[T], Tensor], items: Iterable[T]) -> Iterator[Te
     threads = torch.get_num_threads()
     workers = min(threads, SIDE_BY_SIDE)
     coming: deque[Future[Tensor]] = deque()
+    pool = ThreadPoolExecutor(workers, "crossfade-merge")
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(workers, "crossfade-merge") as pool:
-            for item in items:
-                coming.append(pool.submit(work, item))
-                if len(coming) > workers:
-                    yield coming.popleft().result()
-            while coming:
+        for item in items:
+            coming.append(pool.submit(work, item))
+            if len(coming) > workers:
                 yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 

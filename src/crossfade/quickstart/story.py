@@ -112,7 +112,7 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
             seconds=seconds,
         )
         (draft / RESULTS).write_text(json.dumps(story.to_dict(), indent=2) + "\n")
-        draw_matches(draft / "matches.png", {name: found["matches"] for name, found in story.alignments.items()})
+        draw_matches(draft / "matches.png", story.alignments["aligned-with-residual"]["matches"])
         draw_sweep(draft / "sweep.png", [asdict(row) for row in rows])
         write_page(draft / "report.html", story.to_dict(), images=("matches.png", "sweep.png"), sources=SOURCES)
     return story

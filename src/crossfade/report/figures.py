@@ -31,15 +31,13 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
     figure.savefig(path, dpi=150)
 
 
-def draw_matches(path: Path, alignments: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Matched correlation of every permutation, bottom of the network to the top, for each alignment and unaligned."""
+def draw_matches(path: Path, matches: Sequence[Mapping[str, Any]]) -> None:
+    """Mean correlation of paired channels before and after alignment, permutation by permutation."""
     with _figure(path, 9, 4) as axes:
-        longest = max(alignments.values(), key=len)
-        names = [match["permutation"] for match in longest]
-        axes.plot(names, [match["before"] for match in longest], "o:", color=COLOURS[0], label="unaligned")
-        for colour, (name, matches) in zip(COLOURS[1:], alignments.items(), strict=False):
-            after = [match["after"] for match in matches]
-            axes.plot([match["permutation"] for match in matches], after, "o-", color=colour, label=name)
+        names = [match["permutation"] for match in matches]
+        for column, colour, name in (("before", COLOURS[0], "unaligned"), ("after", COLOURS[1], "aligned")):
+            axes.plot(names, [match[column] for match in matches], "o-", color=colour, label=name)
+        axes.set_ylim(bottom=min(0.0, *(match["before"] for match in matches)))
         axes.set_ylabel("mean correlation of paired channels", color=INK)
         axes.tick_params(axis="x", rotation=60)
         axes.legend(frameon=False)

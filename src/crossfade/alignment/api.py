@@ -52,7 +52,7 @@ def align(
         method: "correlation" (paper 1) or "weights" (Git Re-Basin, needs no audio).
         points: what may move, out of conv, feed_forward, attention, residual.
         clips, seconds: at most this many clips (None: all), each at most this long.
-        sample: share of the frames that enter the statistics, in (0, 1]; of convolutions four times that, at most all.
+        sample: share of the frames that enter the statistics, in (0, 1]; of convolutions five times that, at most all.
         seed: draws clips and frames; the same seed gives the same result.
 
     Raises InputError for models that cannot be aligned, unusable audio and an existing output without `overwrite`.

@@ -16,10 +16,10 @@ from crossfade.encoders.sidecars import Preprocessing, normalise
 CHUNK = 1024
 """Frames gathered before their products are added up: more take more memory, fewer take longer."""
 
-SAMPLE = 0.25
+SAMPLE = 0.2
 """Share of the frames that enter the statistics: neighbours say the same, and products cost as much as models."""
 
-CONV_SAMPLE = 4.0
+CONV_SAMPLE = 5.0
 """How many times that share convolutions give: of them little is spared, and they have more frames that differ."""
 
 

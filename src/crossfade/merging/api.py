@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from crossfade.alignment.api import DEFAULT_POINTS, open_compatible
@@ -107,12 +108,8 @@ def merge(
         listening.require(f"method {method}" if method in LAYERWISE else "repair")
     heard = [*listed(audio), *listening.reference, *listening.other]
     way = way_to_align(align, alignment, inputs, listed(audio), heard)
-    if points is not None and alignment is not None:
-        raise InputError("points and an alignment are both given; the alignment has its points: leave --points out")
-    points = check_points(DEFAULT_POINTS if points is None else points)
-    if dtype not in (None, *DTYPES):
-        raise InputError(f"dtype: {dtype!r} cannot be written; {nearest(str(dtype), DTYPES)}")
-    target = DTYPES[dtype] if dtype else inputs.reference.dtype
+    points = chosen_points(points, alignment)
+    target = target_dtype(dtype, inputs.reference)
     forbid_inputs(Path(output), inputs)
 
     with output_folder(Path(output), overwrite=overwrite) as draft:
@@ -250,6 +247,20 @@ def way_to_align(
             "nothing) or --align none"
         )
     return way
+
+
+def chosen_points(points: Sequence[str] | None, alignment: str | Path | Alignment | None) -> tuple[str, ...]:
+    """What may move in a fresh alignment; one that is given has its own points."""
+    if points is not None and alignment is not None:
+        raise InputError("points and an alignment are both given; the alignment has its points: leave --points out")
+    return check_points(DEFAULT_POINTS if points is None else points)
+
+
+def target_dtype(dtype: str | None, reference: Encoder) -> torch.dtype:
+    """What the weights are written as."""
+    if dtype not in (None, *DTYPES):
+        raise InputError(f"dtype: {dtype!r} cannot be written; {nearest(str(dtype), DTYPES)}")
+    return DTYPES[dtype] if dtype else reference.dtype
 
 
 def forbid_inputs(output: Path, inputs: Inputs) -> None:

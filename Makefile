@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(READY) ## align and merge the two encoders in the package, and show what it did
-	@$(BIN)/crossfade quickstart $(ARGS)
+	@$(BIN)/crossfade quickstart --overwrite $(ARGS)
 
 test: $(READY) ## run the tests (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -12,6 +12,7 @@ from crossfade.audio.batches import Batch
 from crossfade.encoders.families import Tap
 from crossfade.encoders.layout import Layout
 from crossfade.encoders.sidecars import Preprocessing, normalise
+from crossfade.parallel import side_by_side
 
 CHUNK = 1024
 """Frames gathered before their products are added up: more take more memory, fewer take longer."""
@@ -87,15 +88,18 @@ def taps_by_share(taps: Collection[Tap], layout: Layout, share: float) -> dict[f
 
 
 def _flush(moments: dict[Tap, CrossMoments], pending: Mapping[Tap, tuple[list[Tensor], list[Tensor]]]) -> None:
-    for tap, (kept_a, kept_b) in pending.items():
-        if kept_a:
-            chunk = CrossMoments.of(torch.cat(kept_a), torch.cat(kept_b))
-            if tap in moments:
-                moments[tap].add(chunk)
-            else:
-                moments[tap] = chunk
-            kept_a.clear()
-            kept_b.clear()
+    def chunk(tap: Tap) -> CrossMoments:
+        kept_a, kept_b = (torch.cat(kept) for kept in pending[tap])
+        return CrossMoments.of(kept_a, kept_b)
+
+    waiting = [tap for tap, (kept, _) in pending.items() if kept]
+    for tap, found in zip(waiting, side_by_side(chunk, waiting), strict=True):
+        if tap in moments:
+            moments[tap].add(found)
+        else:
+            moments[tap] = found
+        for kept in pending[tap]:
+            kept.clear()
 
 
 def correlation_scores(moments: Mapping[Tap, CrossMoments]) -> dict[str, Tensor]:

@@ -69,4 +69,4 @@ def align(
         overwrite=overwrite,
         progress=progress(quiet),
     )
-    show(made, quiet=quiet, as_json=as_json)
+    show(made, {"path": output, **made.to_dict()}, quiet=quiet, as_json=as_json)

@@ -158,6 +158,10 @@ def match_tensors(
         shapes = ((1, 1, spec.shape[-1]), spec.shape) if len(stored[name]) == 2 else (spec.shape,)
         for part, expected in zip(stored[name], shapes, strict=True):
             shape = tuple(infos[part].shape)
+            counter = not spec.axes
+            if infos[part].dtype.is_floating_point == counter:
+                kind = "whole numbers" if counter else "float32, float16 or bfloat16"
+                raise InputError(f"{source}: tensor {part} is stored as {infos[part].dtype}, expected {kind}: " + _MEND)
             if shape != expected:
                 has = f"tensor {part} has shape {shape}, config.json promises {expected}: "
                 raise InputError(f"{source}: {has}" + _MEND)

@@ -1,12 +1,10 @@
 """Merging tensor by tensor: read, permute, merge, hand on; nothing is kept."""
 
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from crossfade.merging.layerwise import Listening, draw_clips, fit_layers
 from crossfade.merging.methods import LAYERWISE, METHODS, Method
 from crossfade.merging.regression import rescale
 from crossfade.merging.shares import Shares
+from crossfade.parallel import side_by_side
 from crossfade.progress import Progress
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -26,11 +25,6 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 ENGINE_SETTINGS = ("sequential", "convolutions")
 """Settings of a layerwise method that decide the way up the network, not the solution of one layer."""
-
-SIDE_BY_SIDE = 4
-"""Tensors merged at a time, at most: each takes memory, and memory is what more of them would wait for."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,28 +72,6 @@ def merged_tensors(
         return merged
 
     return zip(inputs.reference.layout.tensors, side_by_side(merge, inputs.reference.layout.tensors), strict=True)
-
-
-def side_by_side(work: Callable[[T], Tensor], items: Iterable[T]) -> Iterator[Tensor]:
-    """`work(item)` for every item, in order; a few items at a time, each on one thread of torch.
-
-    Several threads on one tensor mostly wait for memory and for each other, the more so when a core is taken.
-    """
-    threads = torch.get_num_threads()
-    workers = min(threads, SIDE_BY_SIDE)
-    coming: deque[Future[Tensor]] = deque()
-    pool = ThreadPoolExecutor(workers, "crossfade-merge")
-    torch.set_num_threads(1)
-    try:
-        for item in items:
-            coming.append(pool.submit(work, item))
-            if len(coming) > workers:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 def fitted_tensors(

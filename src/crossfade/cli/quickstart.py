@@ -14,7 +14,7 @@ def quickstart(
 ) -> None:
     """Merge the two small encoders in the package and measure them.
 
-    Shows what alignment does. Needs no network: models and audio are in the package. About a minute on two cores.
+    Shows what alignment does. Needs no network: models and audio are in the package. Some 80 seconds on two idle cores.
 
     \b
     Examples:

@@ -37,7 +37,7 @@ from crossfade.report.page import write_page
 WEIGHTS = (0.9, 0.7, 0.5)
 WITHOUT_RESIDUAL = ("conv", "feed_forward", "attention")
 UNALIGNED = "linear"
-CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 130
+CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 110
 """What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""
 
 RESULTS = "results.json"

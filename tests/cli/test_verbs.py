@@ -46,7 +46,7 @@ def test_align_then_merge(models: Models, clips: Path, tmp_path: Path, done: Don
     aligned = done(["align", *pair, "--audio", clips, "-o", tmp_path / "aligned", "--clips", 6, "--seed", 2])
     assert aligned["method"] == "correlation"
     assert aligned["points"] == ["conv", "feed_forward", "attention"]
-    assert aligned["settings"] == {"clips": 6, "seconds": 5.0, "sample": 0.25, "seed": 2, "frames": 150}
+    assert aligned["settings"] == {"clips": 6, "seconds": 5.0, "sample": 0.2, "seed": 2, "frames": 120}
     assert aligned["before"] < 0.2 < aligned["after"] < 1
     reused = done(["merge", *pair, "--alignment", tmp_path / "aligned", "-o", tmp_path / "reused"])
     fresh = done(["merge", *pair, "--audio", clips, "--clips", 6, "--seed", 2, "-o", tmp_path / "fresh"])

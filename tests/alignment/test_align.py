@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,18 @@ def test_clips_and_seconds_bound_what_is_heard(encoders, audio: Path) -> None:
     layout = pair[0].layout
     frames = (2000 - layout.receptive_field) // layout.stride + 1
     assert few.settings == {"clips": 3, "seconds": 0.125, "sample": 1.0, "seed": 0, "frames": 3 * frames}
+
+
+def test_little_audio_is_told(encoders, audio: Path) -> None:
+    pair = encoders("hubert", 1), encoders("hubert", 2)
+    few = crossfade.align(*pair, audio, clips=1, seconds=0.125, points=("residual",))
+    widest = max(len(index) for index in few.permutations.values())
+    assert few.to_dict()["notes"] == few.notes
+    assert few.notes[0].startswith(
+        f"{few.settings['frames']} frames entered the statistics of layers up to {widest} wide"
+    )
+    enough = replace(few, settings={**few.settings, "frames": 10 * widest})
+    assert enough.notes == ()
 
 
 def test_unusable_audio_is_told(encoders, audio: Path, tmp_path: Path) -> None:

@@ -89,3 +89,9 @@ def test_equal_channels_correlate_fully_and_never_more() -> None:
     correlation = CrossMoments.of(a, -2 * a).correlation()
     torch.testing.assert_close(correlation.diagonal(), -torch.ones(5, dtype=torch.float64), atol=1e-6, rtol=0)
     assert correlation.abs().max() <= 1.0
+
+
+def test_no_frames_change_nothing() -> None:
+    a, b = frames(0, 30)
+    moments = added([CrossMoments.of(a, b), CrossMoments.of(a[:0], b[:0])])
+    assert_same(moments, CrossMoments.of(a, b))

@@ -35,10 +35,10 @@ class CrossMoments:
         return cls(len(a), mean_a, mean_b, squares_a, squares_b, centred_a.T @ centred_b)
 
     def add(self, other: "CrossMoments") -> None:
-        """Add the moments of other frames, in place."""
-        total = self.frames + other.frames
-        if total == 0:
+        """Add the moments of other frames, in place; none at all change nothing."""
+        if other.frames == 0:
             return
+        total = self.frames + other.frames
         share = self.frames * other.frames / total
         gap_a, gap_b = other.mean_a - self.mean_a, other.mean_b - self.mean_b
         self.products.add_(other.products).addr_(gap_a.to(self.products), gap_b.to(self.products), alpha=share)

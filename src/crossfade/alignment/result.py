@@ -19,6 +19,9 @@ from crossfade.errors import InputError, nearest
 FILE = "alignment.json"
 SCHEMA = 1
 
+FRAMES_PER_CHANNEL = 10
+"""Frames heard, for every channel of the widest layer, below which an alignment says that it heard little."""
+
 
 @dataclass(frozen=True)
 class Match:
@@ -69,6 +72,18 @@ class Alignment:
             for point in self.points
         ]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the matches less firm than they could be."""
+        widest = max(len(index) for index in self.permutations.values())
+        frames = self.settings.get("frames")
+        if frames is None or frames >= FRAMES_PER_CHANNEL * widest:
+            return ()
+        return (
+            f"{frames:,} frames entered the statistics of layers up to {widest:,} wide; "
+            f"matches are firm from about {FRAMES_PER_CHANNEL * widest:,}: give more audio",
+        )
+
     def __repr__(self) -> str:
         return (
             f"Alignment({self.other!r} -> {self.reference!r}, {self.method}, {len(self.matches)} permutations, "
@@ -80,7 +95,7 @@ class Alignment:
         rows = [asdict(match) for match in self.matches]
         means = {column: self.mean(column) for column in ("before", "after", "moved")}
         content = {key: getattr(self, key) for key in ("reference", "other", "method", "points", "settings", "skipped")}
-        return {**content, **means, "matches": rows}
+        return {**content, **means, "notes": self.notes, "matches": rows}
 
     def save(self, folder: Path) -> None:
         """Write alignment.json into `folder`."""

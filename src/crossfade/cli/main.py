@@ -52,7 +52,14 @@ def verbs(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Two audio encoders in, one out, exactly aligned."""
+    """Make one audio encoder out of encoders trained apart, exactly aligned.
+
+    \b
+    Examples:
+      crossfade quickstart
+      crossfade plan facebook/hubert-base-ls960 m-a-p/MERT-v0-public
+      crossfade merge ./speech ./music --audio clips/ -o unified
+    """
 
 
 for verb in (plan, align, merge, quickstart):

@@ -77,7 +77,7 @@ def _things(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _title(name: str) -> str:
-    return name.removesuffix("_bytes").replace("_", " ")
+    return name.removesuffix("_bytes").removesuffix("_seconds").replace("_seconds_", "_").replace("_", " ")
 
 
 def _text(name: str, value: object) -> str:
@@ -93,5 +93,5 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return "\n".join(_text(name, part) for part in value)
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.1f} s" if "seconds" in name else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

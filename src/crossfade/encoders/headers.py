@@ -109,6 +109,8 @@ def safetensors_slots(file: BinaryIO) -> tuple[dict[str, Slot], dict[str, str]]:
 
 
 def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+    if size == 0:
+        raise damaged(file.name, "expected a safetensors file, received an empty one")
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, _LONGEST_HEADER):

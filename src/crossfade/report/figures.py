@@ -45,19 +45,26 @@ def draw_matches(path: Path, matches: Sequence[Mapping[str, Any]]) -> None:
 
 def draw_sweep(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Average accuracy over the speech weight for every way to merge, with 95 % intervals; the inputs at both ends."""
-    ends = {1.0: rows[0], 0.0: rows[1]}
+    ends = [row for row in rows if row["weight"] is None]
     with _figure(path, 7, 4.5) as axes:
         names = list(dict.fromkeys(row["name"] for row in rows if row["weight"] is not None))
         for shift, (colour, name) in enumerate(zip(COLOURS, names, strict=False)):
-            points = sorted(ends.items()) + [(row["weight"], row) for row in rows if row["name"] == name]
-            points.sort(key=lambda point: point[0])
-            middle = [row["average"] for _, row in points]
-            errors = [
-                [row["average"] - row["average_interval"][0] for _, row in points],
-                [row["average_interval"][1] - row["average"] for _, row in points],
-            ]
-            places = [weight + 0.006 * (shift - 1.5) for weight, _ in points]
-            axes.errorbar(places, middle, yerr=errors, fmt="o-", color=colour, label=name, capsize=2, linewidth=1.5)
+            merges = sorted((row for row in rows if row["name"] == name), key=lambda row: row["weight"])
+            places = [row["weight"] + 0.006 * (shift - 1.5) for row in merges]
+            speech, music = ends
+            line = [(0.0, music), *zip(places, merges, strict=True), (1.0, speech)]
+            axes.plot([x for x, _ in line], [row["average"] for _, row in line], color=colour, linewidth=1.5)
+            _draw_points(axes, places, merges, colour, name)
+        _draw_points(axes, [1.0, 0.0], ends, INK, "one encoder alone")
         axes.set_xlabel("weight of the speech encoder (0: music alone, 1: speech alone)", color=INK)
         axes.set_ylabel("average accuracy, %", color=INK)
         axes.legend(frameon=False)
+
+
+def _draw_points(axes: Any, places: Sequence[float], rows: Sequence[Mapping[str, Any]], colour: str, name: str) -> None:
+    middle = [row["average"] for row in rows]
+    errors = [
+        [row["average"] - row["average_interval"][0] for row in rows],
+        [row["average_interval"][1] - row["average"] for row in rows],
+    ]
+    axes.errorbar(places, middle, yerr=errors, fmt="o", color=colour, label=name, capsize=2)

@@ -1,5 +1,6 @@
 """Whole merges from the command line, beside mergekit and a bare loop over two files."""
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,10 +63,14 @@ def crossfade(one: Path, two: Path, output: Path, *options: object) -> Command:
 
 
 def race(commands: Mapping[str, Command], scratch: Path, *, rounds: int, threads: int) -> dict[str, Any]:
-    """All commands by turns, so that what else the machine does falls on all alike; the first round warms up."""
+    """All commands by turns, so that what else the machine does falls on all alike; the first round warms up.
+
+    What one command wrote is on the disk before the next one starts, which would else wait for it.
+    """
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, command in commands.items():
+            os.sync()
             done = run(command, threads=threads)
             shutil.rmtree(scratch / "output", ignore_errors=True)
             (scratch / WEIGHTS).unlink(missing_ok=True)

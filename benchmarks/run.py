@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from processes import HERE, circumstances, last_line, run
 
 DATA = HERE.parent / "src" / "crossfade" / "quickstart" / "data"
 RESULTS = HERE / "results"
-PARTS = ("startup", "merge", "calibration", "agreement")
+PARTS = ("startup", "merge", "calibration", "agreement", "extraction", "sweep")
 SEEDS = {"base": 0, "reference": 1, "other": 2, "audio": 0}
 TARGETS = (
     ("linear merge: time, Crossfade / bare loop", ("merge", "linear", "time_over_bare_loop"), "<=", 1.2),
@@ -32,6 +32,16 @@ TARGETS = (
     ("calibration: peak memory, with statistics / plain", ("calibration", "memory_over_plain"), "", None),
     ("sampled / all frames: matched correlation, base size", ("agreement", "base_size", "agreement"), ">=", 0.99),
     ("sampled / all frames: matched correlation, shipped", ("agreement", "shipped", "agreement"), ">=", 0.99),
+    (
+        "extraction: time, plain padded loop / Crossfade, base",
+        ("extraction", "base_size", "plain_over_ours"),
+        ">=",
+        1.5,
+    ),
+    ("extraction: the same, shipped", ("extraction", "shipped", "plain_over_ours"), ">=", 1.5),
+    ("11-rate sweep / one epoch recomputed, base size", ("sweep", "base_size", "sweep_over_one_epoch"), "<=", 1.0),
+    ("11-rate sweep / one epoch recomputed, shipped", ("sweep", "shipped", "sweep_over_one_epoch"), "<=", 1.0),
+    ("cached means, bytes a clip, base size", ("sweep", "base_size", "cache_bytes_per_clip"), "", None),
     ("crossfade --help, seconds", ("startup", "crossfade", "seconds"), "<=", 0.3),
     ("--help: time, Crossfade / mergekit", ("startup", "time_over_mergekit"), "", None),
 )
@@ -55,6 +65,16 @@ def measure_agreement(models: Path, audio: Path, *, base_clips: int, clips: int,
     return {"base_size": last_line(base), "shipped": last_line(small)}
 
 
+def measure_probing(script: str, models: Path, arguments: Sequence[object], *, threads: int) -> dict[str, Any]:
+    """One of the probing benchmarks, for a base-size and for a shipped encoder."""
+    encoders = {"base_size": models / "1", "shipped": DATA / "encoders" / "speech"}
+    found = {
+        name: run([sys.executable, HERE / script, encoder, *arguments], threads=threads)
+        for name, encoder in encoders.items()
+    }
+    return {name: last_line(done) for name, done in found.items()}
+
+
 def measure(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The parts that were asked for, one after the other."""
     threads, rounds = options.threads, 1 if options.quick else 3
@@ -71,6 +91,11 @@ def measure(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, d
     if "agreement" in options.only:
         base_clips, clips = (10, 40) if options.quick else (100, 1000)
         yield "agreement", measure_agreement(models, options.audio, base_clips=base_clips, clips=clips, threads=threads)
+    if "extraction" in options.only:
+        heard = (8, 1) if options.quick else (32, 3)
+        yield "extraction", measure_probing("extraction.py", models, heard, threads=threads)
+    if "sweep" in options.only:
+        yield "sweep", measure_probing("sweep.py", models, (rounds,), threads=threads)
 
 
 def look_up(results: Any, path: tuple[str, ...]) -> float | None:

@@ -36,6 +36,7 @@ def write_task(task: Task, folder: Path) -> None:
     _write_manifest(rows, folder)
     (folder / "task.yaml").write_text(
         f"title: {task.title}\ndomain: {task.domain}\nkind: classification\nlabel: label\nmetric: accuracy\n"
+        "protocol: {head: ridge}\n"
     )
 
 

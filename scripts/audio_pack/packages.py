@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +61,14 @@ class Package:
         return f"{self.name}={self.version}:{file.relative_to(self.folder).as_posix()}"
 
 
-def fetch_all(folder: Path) -> dict[str, Package]:
+def fetch_all(folder: Path, debian: Mapping[str, str] = DEBIAN, npm: Mapping[str, str] = NPM) -> dict[str, Package]:
     """Every package by name, downloaded below `folder` unless it is there from an earlier run."""
-    for name, version in (DEBIAN | NPM).items():
+    versions = {**debian, **npm}
+    for name, version in versions.items():
         if not (folder / name).exists():
-            fetch = _fetch_debian if name in DEBIAN else _fetch_npm
+            fetch = _fetch_debian if name in debian else _fetch_npm
             fetch(name, version, folder / name)
-    return {name: Package(name, version, folder / name) for name, version in (DEBIAN | NPM).items()}
+    return {name: Package(name, version, folder / name) for name, version in versions.items()}
 
 
 def _fetch_debian(name: str, version: str, folder: Path) -> None:

@@ -70,13 +70,14 @@ def _months() -> dict[str, str]:
     return {f"mon-{number}": name for number, name in enumerate(MONTHS)}
 
 
-def _files(packages: Mapping[str, Package], voice: Voice, folder: str) -> list[Path]:
+def prompt_files(packages: Mapping[str, Package], voice: Voice, folder: str) -> list[Path]:
+    """The recordings of one voice in one folder of its package, by name."""
     base = packages[voice.package].folder / "usr/share/asterisk/sounds" / voice.folder / folder
     return [path for path in sorted(base.iterdir()) if path.suffix in (".wav", ".gsm")]
 
 
 def _words(packages: Mapping[str, Package], voice: Voice, folder: str, labels: Mapping[str, str]) -> Iterator[Clip]:
-    for path in _files(packages, voice, folder):
+    for path in prompt_files(packages, voice, folder):
         if path.stem in labels:
             label = labels[path.stem]
             source = packages[voice.package].source(path)
@@ -118,23 +119,32 @@ def _initials(packages: Mapping[str, Package], random: np.random.Generator) -> l
 
 
 @dataclass(frozen=True)
-class _Phone:
+class Phone:
+    """One phone of an utterance; `start` and `end` in seconds."""
+
     utterance: str
+    name: str
     start: float
     end: float
 
 
-def _alignment(package: Package) -> dict[str, list[_Phone]]:
-    """Every phone's occurrences: a line of a `.lab` file is end time, a number, the phone."""
-    phones: dict[str, list[_Phone]] = {}
+def aligned_phones(package: Package, utterance: str) -> list[Phone]:
+    """The phones of an utterance in order: a line of its `.lab` file is end time, a number, the phone."""
+    phones, start = [], 0.0
+    for line in (package.folder / RUSSIAN / "lab" / f"{utterance}.lab").read_text(errors="replace").splitlines():
+        fields = line.split()
+        if len(fields) == 3:
+            phones.append(Phone(utterance, fields[2], start, float(fields[0])))
+            start = phones[-1].end
+    return phones
+
+
+def _alignment(package: Package) -> dict[str, list[Phone]]:
+    """Every phone's occurrences."""
+    phones: dict[str, list[Phone]] = {}
     for path in sorted((package.folder / RUSSIAN / "lab").glob("*.lab")):
-        start = 0.0
-        for line in path.read_text(errors="replace").splitlines():
-            fields = line.split()
-            if len(fields) == 3:
-                end = float(fields[0])
-                phones.setdefault(fields[2], []).append(_Phone(path.stem, start, end))
-                start = end
+        for phone in aligned_phones(package, path.stem):
+            phones.setdefault(phone.name, []).append(phone)
     return phones
 
 
@@ -159,7 +169,7 @@ def _prompts(
 ) -> Iterator[Clip]:
     """About 20 seconds of whole prompts of one voice, each 1 to 4 seconds long."""
     package, left = packages[voice.package], 20.0
-    files = [path for path in _files(packages, voice, "") if package.source(path) not in taken]
+    files = [path for path in prompt_files(packages, voice, "") if package.source(path) not in taken]
     for index in random.permutation(len(files)):
         samples = trim(read(files[index])) if left > 0 else np.zeros(0, dtype=np.float32)
         if 1.0 <= len(samples) / RATE <= 4.0:

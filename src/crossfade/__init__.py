@@ -3,6 +3,8 @@
     crossfade.plan(reference, other)                        what would happen, from configs and headers alone
     crossfade.align(reference, other, audio, output=...)    OTHER rewritten in REFERENCE's basis, the same function
     crossfade.merge(reference, other, output, weight=0.9)   one encoder, an ordinary Hugging Face folder
+    crossfade.probe(models, tasks, output)                  what frozen encoders know of tasks
+    crossfade.compare(results, ...)                         which differences are real
 
 Everything is imported at first use, so that `import crossfade` costs nothing.
 """
@@ -15,16 +17,20 @@ if TYPE_CHECKING:
     from crossfade.encoders.plan import plan as plan
     from crossfade.errors import InputError as InputError
     from crossfade.merging import merge as merge
+    from crossfade.probing import probe as probe
+    from crossfade.probing.compare import compare as compare
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "InputError": "crossfade.errors",
     "align": "crossfade.alignment",
+    "compare": "crossfade.probing.compare",
     "merge": "crossfade.merging",
     "plan": "crossfade.encoders.plan",
+    "probe": "crossfade.probing",
 }
-__all__ = ["InputError", "align", "merge", "plan"]
+__all__ = ["InputError", "align", "compare", "merge", "plan", "probe"]
 
 
 def __getattr__(name: str) -> object:

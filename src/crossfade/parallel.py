@@ -6,6 +6,7 @@ Threads that share one small operation mostly wait for memory and for each other
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import TypeVar
 
 import torch
@@ -17,16 +18,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work(item)` for every item, in order; as many at a time as torch has threads, `AT_MOST` at most.
+def ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, stop: Event | None = None
+) -> Iterator[Result]:
+    """`work(item)` for every item, in order, in `workers` threads; results are made no further ahead than that.
 
-    Results are made no further ahead than that. What `work` raises is raised here.
+    What `work` raises is raised here. `stop` is set when nobody wants the rest, so that long work can end early.
     """
-    threads = torch.get_num_threads()
-    workers = min(threads, AT_MOST)
     coming: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, "crossfade-work")
-    torch.set_num_threads(1)
     try:
         for item in items:
             coming.append(pool.submit(work, item))
@@ -35,5 +35,21 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         while coming:
             yield coming.popleft().result()
     finally:
+        if stop is not None:
+            stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, stop: Event | None = None
+) -> Iterator[Result]:
+    """As `ahead`, while torch runs every operation on one thread.
+
+    As many pieces at a time as torch had threads, `AT_MOST` at most, unless `workers` says how many.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from ahead(work, items, workers or min(threads, AT_MOST), stop)
+    finally:
         torch.set_num_threads(threads)

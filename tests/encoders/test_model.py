@@ -45,12 +45,15 @@ def test_our_attention_is_that_of_wavlm(name: str, frames: int, folders) -> None
         torch.testing.assert_close(results[0][0], results[1][0], atol=1e-10, rtol=0)
 
 
-def test_our_attention_refuses_a_mask(folders) -> None:
-    model, sound = load_model(open_encoder(folders("wavlm"))), tiny.waveform()
-    mask = torch.ones_like(sound, dtype=torch.int64)
-    mask[0, 1000:] = 0
-    with pytest.raises(ValueError, match="equal-length batches carry no attention mask"):
-        model(sound, attention_mask=mask)
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")  # transformers' own
+@pytest.mark.parametrize("name", ["wavlm", "wavlm-stable"])
+def test_our_attention_keeps_to_a_mask(name: str, folders) -> None:
+    models = load_model(open_encoder(folders(name))).double(), AutoModel.from_pretrained(folders(name)).eval().double()
+    stream = torch.randn(3, 20, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mask = torch.arange(20) < torch.tensor([20, 7, 1])[:, None]
+    with torch.no_grad():
+        ours, theirs = (model.encoder.layers[0].attention(stream, attention_mask=mask)[0] for model in models)
+    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["hubert", "hubert-batch-norm", "data2vec-audio"])

@@ -103,6 +103,7 @@ def test_a_task_says_what_it_is(task: Task) -> None:
         "kind": "classification",
         "label": "label",
         "metric": "accuracy",
+        "protocol": {"head": "ridge"},
     }
 
 

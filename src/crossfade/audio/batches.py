@@ -57,6 +57,21 @@ def windows(samples: int, window: int) -> list[tuple[int, int]]:
     return cuts if full and 2 * tail < window else [*cuts, (full * window, tail)]
 
 
+def check_samples(samples: torch.Tensor, rate: int, minimum_samples: int) -> None:
+    """UnreadableError for sound (samples,) that is too short, silent (RMS below `SILENCE`) or not finite."""
+    if len(samples) < minimum_samples or not len(samples):
+        raise UnreadableError(_too_short(len(samples), rate, minimum_samples))
+    loudness = sqrt(power) if isfinite(power := float(samples.double().square().mean())) else power
+    if not isfinite(loudness):
+        raise UnreadableError("non-finite: NaN or Inf samples")
+    if loudness < SILENCE:
+        raise UnreadableError(f"silent: RMS {loudness:.1e}")
+
+
+def _too_short(samples: int, rate: int, minimum_samples: int) -> str:
+    return f"too short: {samples} samples at {rate} Hz, at least {max(1, minimum_samples)} needed"
+
+
 class Audio:
     """Clips drawn from sources, decoded while they are used.
 
@@ -134,7 +149,7 @@ class Audio:
         for clip in clips:
             try:
                 samples = read_audio(clip.file, self.rate, clip.start / self.rate, clip.samples / self.rate)
-                self._check(samples)
+                check_samples(samples, self.rate, self.minimum_samples)
                 heard[len(samples)].append((samples, clip))
             except UnreadableError as error:
                 skipped.append(Skipped(self._name(clip), str(error)))
@@ -142,18 +157,6 @@ class Audio:
             sounds, kept = zip(*same, strict=True)
             source = torch.tensor([clip.source for clip in kept])
             yield Batch(torch.stack(sounds), source, tuple(self._name(clip) for clip in kept))
-
-    def _check(self, samples: torch.Tensor) -> None:
-        if len(samples) < self.minimum_samples or not len(samples):
-            raise UnreadableError(self._too_short(len(samples)))
-        loudness = sqrt(power) if isfinite(power := float(samples.double().square().mean())) else power
-        if not isfinite(loudness):
-            raise UnreadableError("non-finite: NaN or Inf samples")
-        if loudness < SILENCE:
-            raise UnreadableError(f"silent: RMS {loudness:.1e}")
-
-    def _too_short(self, samples: int) -> str:
-        return f"too short: {samples} samples at {self.rate} Hz, at least {max(1, self.minimum_samples)} needed"
 
     def _name(self, clip: Clip) -> str:
         return f"{clip.file.name} from {clip.start / self.rate:g} s" if clip.start else clip.file.name
@@ -164,7 +167,7 @@ class Audio:
             try:
                 samples = round(audio_seconds(file) * self.rate)
                 enough = samples >= max(1, self.minimum_samples)
-                self._headers[file] = samples if enough else self._too_short(samples)
+                self._headers[file] = samples if enough else _too_short(samples, self.rate, self.minimum_samples)
             except UnreadableError as error:
                 self._headers[file] = str(error)
         return self._headers[file]

@@ -61,7 +61,7 @@ def read_audio(
 
 @contextmanager
 def _opened(file: AudioFile | str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
-    content = _content(file)
+    content = encoded(file)
     try:
         sound = soundfile.SoundFile(content)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw
@@ -76,7 +76,8 @@ def _opened(file: AudioFile | str | os.PathLike[str]) -> Iterator[soundfile.Soun
             raise UnreadableError(f"broken: {getattr(error, 'error_string', error)}") from error
 
 
-def _content(file: AudioFile | str | os.PathLike[str]) -> Path | BytesIO:
+def encoded(file: AudioFile | str | os.PathLike[str]) -> Path | BytesIO:
+    """Where the encoded bytes lie, a path or memory; UnreadableError where there are none."""
     source = file.content if isinstance(file, AudioFile) else Path(file)
     content = source if isinstance(source, Path) else source()
     try:

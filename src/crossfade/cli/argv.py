@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-MANY = ("--audio", "--reference-audio", "--other-audio", "--set")
+MANY = ("--audio", "--reference-audio", "--other-audio", "--set", "--task", "--data", "--noise", "--snr")
 
 
 def spread(arguments: Iterable[str]) -> Iterator[str]:

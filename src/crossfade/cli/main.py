@@ -19,9 +19,12 @@ from typer.main import get_command
 import crossfade
 from crossfade.cli.align import align
 from crossfade.cli.argv import spread
+from crossfade.cli.compare import compare
 from crossfade.cli.merge import merge
 from crossfade.cli.plan import plan
+from crossfade.cli.probe import probe
 from crossfade.cli.quickstart import quickstart
+from crossfade.cli.report import report
 from crossfade.errors import InputError
 
 BAD_INPUT = 2
@@ -62,7 +65,7 @@ def verbs(
     """
 
 
-for verb in (plan, align, merge, quickstart):
+for verb in (plan, align, merge, probe, compare, report, quickstart):
     app.command()(verb)
 
 

@@ -36,6 +36,15 @@ Seed = Annotated[int, Option(min=0, metavar="N", help="Fixes everything that is 
 Device = Annotated[Literal["auto", "cpu", "cuda"], Option(help="Where models run.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
 Quiet = Annotated[bool, Option("--quiet", help="No progress, no summary.")]
+ScoreName = Annotated[
+    str | None,
+    Option(
+        "--score",
+        metavar="PRESET",
+        help="One number for many tasks: paper1_table, superb_chance, or a preset's YAML file.",
+    ),
+]
+Partial = Annotated[bool, Option("--partial", help="Score what is there, and name the tasks that are missing.")]
 Json = Annotated[bool, Option("--json", help="End with the result as one line of JSON on standard output.")]
 
 POINTS = "conv,feed_forward,attention"

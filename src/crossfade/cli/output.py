@@ -1,12 +1,16 @@
 """What a verb leaves on standard output: a summary to read, and a line of JSON to parse."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+
+WIDE = 1000
+"""Columns of a file, for which no line is too long."""
 
 
 class Reportable(Protocol):
@@ -33,17 +37,20 @@ def show_table(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Print a titled table and closing lines, unless quiet; then, where asked, `facts` as JSON."""
+    """Print a titled table and closing lines, unless quiet; then, where asked, `facts` as JSON.
+
+    A terminal that is too narrow wraps cells; in a file or a pipe every row is one line.
+    """
     if not quiet:
-        console = Console(highlight=False, markup=False)
+        console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
         header, rows = table
         drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         for number, heading in enumerate(header):
-            drawn.add_column(heading, justify="right" if number else "left", no_wrap=True)
+            drawn.add_column(heading, justify="right" if number else "left", overflow="fold")
         for row in rows:
             drawn.add_row(*row)
         console.print(drawn)
-        console.print(last)
+        console.print(last, soft_wrap=True)
     if as_json:
         print(json.dumps(facts, default=str), flush=True)
 

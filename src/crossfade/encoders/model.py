@@ -62,21 +62,22 @@ class _Attention:
     """WavLM's attention through its own projections, so that hooks on them see what flows.
 
     transformers hands the weights to one fused function, which no hook can look into. Same result, less memory.
+    `attention_mask` (clips, frames) is True where a frame is heard; no frame attends to the others.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer: Any = layer
 
     def __call__(self, hidden_states: Tensor, attention_mask: Tensor | None, bias: Tensor) -> tuple[Tensor, None]:
-        if attention_mask is not None:
-            raise ValueError("equal-length batches carry no attention mask")
         layer, (clips, frames, width) = self.layer, hidden_states.shape
         heads = (clips, frames, layer.num_heads, layer.head_dim)
         query, key, value = (
             project(hidden_states).view(heads).transpose(1, 2) for project in (layer.q_proj, layer.k_proj, layer.v_proj)
         )
-        mask = bias.view(clips, layer.num_heads, frames, frames)
-        mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        scores = bias.view(clips, layer.num_heads, frames, frames).to(query.dtype)
+        if attention_mask is not None:
+            scores = scores.masked_fill(attention_mask[:, None, None, :] == 0, -torch.inf)
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=scores)
         return layer.out_proj(mixed.transpose(1, 2).reshape(clips, frames, width)), None
 
 

@@ -38,8 +38,13 @@ def write_page(path: Path, story: Mapping[str, Any], images: Sequence[str], sour
             f"<p><small>Crossfade {escape(story['crossfade'])}, seed {story['seed']}.</small></p>",
         ]
     )
-    head = f"<meta charset='utf-8'><title>Crossfade quickstart</title><style>{STYLE}</style>"
-    path.write_text(f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>\n")
+    path.write_text(document("Crossfade quickstart", body))
+
+
+def document(title: str, body: str) -> str:
+    """A whole page around `body`, which is HTML."""
+    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>\n"
 
 
 Table = tuple[list[str], list[list[str]]]
@@ -79,9 +84,9 @@ def exactness_table(changes: Mapping[str, float]) -> Table:
     return ["music encoder rewritten", "largest change of any output"], cells
 
 
-def with_interval(value: float, interval: Sequence[float], sign: str = "") -> str:
+def with_interval(value: float, interval: Sequence[float], sign: str = "", digits: int = 1) -> str:
     """`61.1 ±2.2`; signed where a difference is meant."""
-    return f"{value:{sign}.1f} ±{(interval[1] - interval[0]) / 2:.1f}"
+    return f"{value:{sign}.{digits}f} ±{(interval[1] - interval[0]) / 2:.{digits}f}"
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,57 @@
+"""A labelled task folder: 16 kHz FLAC files, `manifest.jsonl` and `task.yaml`."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+import yaml
+from audio_pack.sound import RATE, Samples, level
+
+Origin = tuple[str, str]  # (package=version, licence)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file: 16 kHz mono `samples`, and what its row says beside path, source and licence."""
+
+    name: str
+    samples: Samples
+    source: str
+    licence: str
+    row: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Task:
+    """`settings` are the lines of `task.yaml`, `note` a comment above them; `clips` are made while they are written."""
+
+    name: str
+    settings: Mapping[str, str | float]
+    clips: Iterable[Clip]
+    note: str = ""
+
+
+def write(task: Task, folder: Path) -> set[Origin]:
+    """The whole folder; what was there goes. Gives where the sounds come from."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    origins: set[Origin] = set()
+    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
+        for clip in task.clips:
+            path = f"{clip.name}.flac"
+            soundfile.write(folder / path, level(clip.samples), RATE, subtype="PCM_16")
+            row = {"path": path, **clip.row, "source": clip.source, "licence": clip.licence}
+            manifest.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+            origins |= {(package, clip.licence) for package in re.findall(r"(\S+=\S+?):usr/", clip.source)}
+    settings = yaml.safe_dump(dict(task.settings), sort_keys=False, allow_unicode=True, width=120)
+    (folder / "task.yaml").write_text((f"# {task.note}\n" if task.note else "") + settings, encoding="utf-8")
+    return origins
+
+
+def settings(title: str, domain: str, label: str, metric: str, **more: str | float) -> dict[str, str | float]:
+    """The lines of a classification's `task.yaml`, or of another kind's with `kind=`."""
+    return {"title": title, "domain": domain, "kind": "classification", "label": label, "metric": metric} | more

@@ -1,0 +1,281 @@
+"""Which differences between models are real: paired tests on the items of results files, corrected for their number."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from crossfade.errors import InputError, nearest
+from crossfade.probing.pairing import Entry, NotComparable, Source, gather, match, not_comparable, setting
+from crossfade.probing.results import Result
+from crossfade.probing.scores import Preset, Score, score_values
+from crossfade.probing.significance import (
+    RIGHT_OR_WRONG,
+    Floats,
+    Unit,
+    benjamini_hochberg,
+    interval,
+    mcnemar,
+    mean_over_draws,
+    panel,
+    resample,
+    two_sided,
+)
+
+FALSE_FINDINGS = 0.05
+"""Share of false ones to expect among the differences that are called real."""
+
+Verdict = Literal["better", "worse", "no difference shown"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`model` against `reference` on one task under one condition and protocol.
+
+    `difference` is model minus reference in the metric's unit, `interval` holds it with 95 % confidence, `spread` is
+    its standard deviation over resamples; `p` is the test's, `q` what is left of it after correction for all tests.
+    `verdict` is about the model, whichever way the metric points.
+    """
+
+    task: str
+    condition: str
+    shots: int | None
+    metric: str
+    percent: bool
+    reference: str
+    model: str
+    reference_value: float
+    value: float
+    difference: float
+    interval: tuple[float, float]
+    spread: float
+    test: str
+    items: int
+    p: float
+    q: float
+    verdict: Verdict
+
+    @property
+    def setting(self) -> str:
+        """The task and what makes its setting unlike the usual one."""
+        return setting(self.task, self.condition, self.shots)
+
+
+@dataclass(frozen=True)
+class ScoreDifference:
+    """A model's score minus the reference's, with its 95 % interval (from the paired resamples of every task)."""
+
+    model: str
+    score: Score
+    reference_score: Score
+    difference: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every model against `reference`: what could be tested, what could not, and the scores where one was asked for."""
+
+    reference: str
+    models: tuple[str, ...]
+    unit: Unit
+    differences: tuple[Difference, ...]
+    not_comparable: tuple[NotComparable, ...]
+    scores: tuple[ScoreDifference, ...] = ()
+
+    @property
+    def real(self) -> tuple[Difference, ...]:
+        """The differences that chance does not explain."""
+        return tuple(found for found in self.differences if found.verdict != "no difference shown")
+
+    def sentence(self) -> str:
+        """In plain words: which differences are real, and how many cannot be told from chance."""
+        told = []
+        for model in self.models:
+            found = [difference for difference in self.real if difference.model == model]
+            ways = {way: [one.setting for one in found if one.verdict == way] for way in ("better", "worse")}
+            parts = [f"{way} on {', '.join(tasks)}" for way, tasks in ways.items() if tasks]
+            told += [f"{model} is {' and '.join(parts)}"] if parts else []
+        every, rest = len(self.differences), len(self.differences) - len(self.real)
+        if not told and every == 1:
+            return f"The difference from {self.reference} cannot be told from chance."
+        if not told:
+            return f"None of the {every} differences from {self.reference} can be told from chance."
+        chance = f" The other {'one' if rest == 1 else rest} cannot be told from chance." if rest else ""
+        return f"Real differences from {self.reference}: {'; '.join(told)}.{chance}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {**asdict(self), "false_findings": FALSE_FINDINGS, "sentence": self.sentence()}
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({', '.join(self.models)} with {self.reference}: {len(self.real)} of "
+            f"{len(self.differences)} differences real, {len(self.not_comparable)} results not comparable)"
+        )
+
+
+def compare(
+    *sources: Source,
+    reference: str | None = None,
+    unit: Unit = "item",
+    score: Preset | None = None,
+    partial: bool = False,
+) -> Comparison:
+    """Test every model against the reference on everything they share.
+
+    A metric that is right or wrong per item is tested by McNemar's test where each item has one prediction; else, and
+    for every other metric, or by group, a paired bootstrap over the test items tells. Few-shot results are resampled
+    over their draws too. All tests are one family: Benjamini-Hochberg at 5 %.
+
+    Args:
+        sources: results files, or lists of results.
+        reference: the model that others are compared with; the first one by default.
+        unit: what is resampled: test items, or their groups (speakers, kits) as wholes, which asks for more.
+        score: a preset to compare as well; `partial` leaves out tasks that cannot be compared, and names them.
+
+    Raises:
+        InputError: a file that is no results file; fewer than two models; an unknown reference; one model measured
+            twice on the same; nothing that can be compared; or tasks missing from the score.
+    """
+    entries = gather(sources)
+    models = list(dict.fromkeys(entry.model for entry in entries))
+    if len(models) < 2:
+        raise InputError(f"compare needs results of two models or more; received only those of {models[0]}")
+    reference = models[0] if reference is None else reference
+    if reference not in models:
+        raise InputError(f"reference: no results of '{reference}'; {nearest(reference, models)}")
+    models.remove(reference)
+    own = [entry for entry in entries if entry.model == reference]
+    pairs: dict[Entry, list[Entry]] = {entry: [] for entry in own}
+    lost: list[NotComparable] = []
+    for model in models:
+        matched, alone = match(own, [entry for entry in entries if entry.model == model])
+        for one, other in matched:
+            pairs[one].append(other)
+        lost += alone
+    results, refused = tested({one: others for one, others in pairs.items() if others}, unit)
+    found, lost = tuple(results.values()), refused + lost
+    if not found:
+        raise InputError(f"nothing can be compared with {reference}: {lost[0].setting}: {lost[0].reason}")
+    scores = [] if score is None else [_score_difference(model, found, score, partial) for model in models]
+    return Comparison(reference, tuple(models), unit, found, tuple(lost), tuple(scores))
+
+
+def tested(
+    pairs: Mapping[Entry, Sequence[Entry]], unit: Unit
+) -> tuple[dict[tuple[Entry, Entry], Difference], list[NotComparable]]:
+    """Every result tested against those beside it, all as one family; and those that cannot be, with the reason."""
+    found: dict[tuple[Entry, Entry], Difference] = {}
+    lost: list[NotComparable] = []
+    for own, others in pairs.items():
+        try:
+            measured = _measured([own, *others], unit)
+        except InputError as error:
+            lost += [not_comparable(other, str(error)) for other in others]
+            continue
+        for one in measured[1:]:
+            reason = measured[0].fault() or one.fault()
+            if reason:
+                lost.append(not_comparable(one.entry, reason))
+            else:
+                found[own, one.entry] = _difference(measured[0], one, unit)
+    corrected = benjamini_hochberg([difference.p for difference in found.values()])
+    for (pair, difference), q in zip(list(found.items()), corrected, strict=True):
+        verdict: Verdict = difference.verdict if q <= FALSE_FINDINGS else "no difference shown"
+        found[pair] = replace(difference, q=q, verdict=verdict)
+    return found, lost
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A result's value as its items give it, and on every resample."""
+
+    entry: Entry
+    value: float
+    draws: Floats
+
+    def fault(self) -> str | None:
+        """What is wrong with a result whose value is not its items'."""
+        stated = self.entry.result.value
+        if math.isclose(self.value, stated, rel_tol=1e-4, abs_tol=1e-4):
+            return None
+        return f"value {stated:g} in {self.entry.source} does not follow from its items, which give {self.value:g}"
+
+
+def _measured(entries: Sequence[Entry], unit: Unit) -> list[_Measured]:
+    """Results over the same items, on the same resamples."""
+    from crossfade.probing.metrics import METRICS
+
+    name, protocol = entries[0].result.metric, entries[0].result.protocol
+    if name not in METRICS:
+        raise InputError(f"metric '{name}' is unknown; {nearest(name, METRICS)}")
+    answers = panel([entry.result.items for entry in entries], unit=unit, averaged=protocol.folds == "averaged")
+    values, draws = resample(METRICS[name], answers)
+    found, start = [], 0
+    for entry in entries:
+        columns = slice(start, start + len(entry.result.values))
+        start = columns.stop
+        means = mean_over_draws(draws[:, columns], drawn=protocol.shots is not None)
+        found.append(_Measured(entry, float(values[columns].mean()), means))
+    return found
+
+
+def _difference(own: _Measured, other: _Measured, unit: Unit) -> Difference:
+    """The test of one pair, still uncorrected."""
+    one = own.entry.result
+    gap, gaps = other.value - own.value, other.draws - own.draws
+    gaps = gaps[np.isfinite(gaps)]
+    p, test = _mcnemar(one, other.entry.result, unit) or (two_sided(gaps), f"paired bootstrap over {unit}s")
+    return Difference(
+        task=one.task.name,
+        condition=one.protocol.condition,
+        shots=one.protocol.shots,
+        metric=one.metric,
+        percent=one.percent,
+        reference=own.entry.model,
+        model=other.entry.model,
+        reference_value=own.value,
+        value=other.value,
+        difference=gap,
+        interval=interval(gaps),
+        spread=float(gaps.std()),
+        test=test,
+        items=len(one.items),
+        p=p,
+        q=p,
+        verdict="better" if (gap > 0) == (one.better == "higher") else "worse",
+    )
+
+
+def _mcnemar(one: Result, other: Result, unit: Unit) -> tuple[float, str] | None:
+    """McNemar's test where it applies: one prediction for each item, right or wrong, and items on their own."""
+    if one.metric not in RIGHT_OR_WRONG or unit != "item" or len(one.values) > 1 or len(other.values) > 1:
+        return None
+    right = [
+        np.array([item.predictions[0] == item.label for item in sorted(result.items, key=lambda item: item.id)])
+        for result in (one, other)
+    ]
+    return mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
+
+
+def _score_difference(model: str, found: Sequence[Difference], preset: Preset, partial: bool) -> ScoreDifference:
+    """From the tasks that both could be tested on, clean and with all training clips."""
+    of_model = {one.task: one for one in found if one.model == model and one.condition == "clean" and one.shots is None}
+    scores = [
+        score_values(
+            preset,
+            {task: getattr(one, column) for task, one in of_model.items()},
+            metrics={task: one.metric for task, one in of_model.items()},
+            partial=partial,
+            of=f"{model} compared with {found[0].reference}",
+        )
+        for column in ("value", "reference_value")
+    ]
+    weights = preset.weights([task for task in preset.tasks if task in of_model])
+    half = norm.ppf(0.975) * math.hypot(*(weight * of_model[task].spread for task, weight in weights.items()))
+    gap = scores[0].value - scores[1].value
+    return ScoreDifference(model, scores[0], scores[1], gap, (gap - half, gap + half))

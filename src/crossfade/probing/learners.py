@@ -1,0 +1,169 @@
+"""Every way to learn a task from frozen features, behind one function: heads over clips, over frames, neighbours."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from crossfade.errors import InputError
+from crossfade.probing.frames import fit_frames
+from crossfade.probing.heads import HeadSettings, chosen_layers, fit_heads
+from crossfade.probing.kinds import CLIP_KINDS, ClipTargets, encode_clips, encode_frames
+from crossfade.probing.knn import Neighbours, fit_knn
+from crossfade.probing.metrics import METRICS, Metric
+from crossfade.probing.results import SweepPoint
+from crossfade.probing.ridge import Ridge, fit_ridge
+from crossfade.probing.schema import Dataset, Fold, Head, Kind
+from crossfade.probing.training import RATES, Check, Training
+from crossfade.progress import Progress
+
+Layers = Literal["weighted", "last"] | int
+ProtocolName = Literal["sweep", "published"]
+
+OVER_CLIPS: tuple[Head, ...] = ("linear", "mlp", "ridge", "knn")
+OVER_FRAMES: tuple[Head, ...] = ("blstm", "frame")
+
+SOLVED: tuple[Head, ...] = ("ridge", "knn")
+"""Heads without gradients."""
+
+SWEEP_EPOCHS, SWEEP_STEPS = 100, (300, 3000)
+"""How often each head of a sweep hears the training clips, and its fewest and most updates."""
+
+CHECKS = 20
+
+
+class Heard(Protocol):
+    """Features of a data set's items: means of all of them, or the frames of one."""
+
+    @property
+    def means(self) -> Tensor: ...
+    def frames(self, index: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned of one fold.
+
+    `predict(heard, items)` gives, for every seed, one prediction for each item (verification: its embedding). `rates`
+    are the learning rates that validation data chose, one per seed; `sweep` every rate's best.
+    """
+
+    predict: Callable[[Heard, Sequence[int]], list[list[Any]]]
+    rates: tuple[float, ...]
+    sweep: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a task is learned: the head, how it is trained, and which of it the published protocol says."""
+
+    head: Head
+    settings: HeadSettings
+    training: Training
+    beam: int = 1
+
+
+def plan_lesson(
+    dataset: Dataset,
+    *,
+    protocol: ProtocolName,
+    head: Head | None,
+    layers: Layers | None,
+    seeds: Sequence[int],
+    beam: int,
+    shots: int | None = None,
+) -> Lesson:
+    """The lesson that a protocol asks for; `head` and `layers` None: as published.
+
+    "published" is the task's own protocol: its rate, steps, batch, warm-up. "sweep" keeps its head and batch, and tries
+    eleven learning rates for `SWEEP_EPOCHS` each. Raises InputError for a head that the task cannot have.
+    """
+    said, kind = dataset.task.protocol, dataset.task.kind
+    head = head or said.head
+    possible = OVER_CLIPS if kind in CLIP_KINDS else OVER_FRAMES
+    if head not in possible:
+        raise InputError(f"{dataset.task.name}: head {head!r} cannot learn {kind}; expected {' or '.join(possible)}")
+    if head in SOLVED and (protocol == "published" or kind == "verification"):
+        raise InputError(
+            f"{dataset.task.name}: head {head} is in no published protocol and compares no pairs; use linear"
+        )
+    settings = HeadSettings(
+        kind=head,
+        layers=said.layers if layers is None else layers,
+        projection=said.projection,
+        hidden=said.hidden,
+        depth=said.depth,
+        dropout=said.dropout,
+    )
+    seeds = tuple(seeds)
+    if protocol == "published":
+        own = {name: getattr(said, name) for name in ("steps", "batch", "accumulate", "warmup", "mixup", "balanced")}
+        return Lesson(head, settings, Training(rates=(said.rate,), seeds=seeds, checks=CHECKS, **own), beam)
+    clips = max(len(fold.train) for fold in dataset.folds) if shots is None else 0
+    steps = sweep_steps(clips, said.batch)
+    training = Training(rates=RATES, steps=steps, batch=said.batch, seeds=seeds, checks=CHECKS, mixup=said.mixup)
+    return Lesson(head, settings, replace(training, balanced=said.balanced), beam)
+
+
+def sweep_steps(clips: int, batch: int) -> int:
+    """Updates of each head of a sweep over so many training clips."""
+    fewest, most = SWEEP_STEPS
+    return min(max(fewest, SWEEP_EPOCHS * clips // batch), most)
+
+
+def learn(dataset: Dataset, fold: Fold, heard: Heard, lesson: Lesson, rate: float, progress: Progress) -> Learned:
+    """Learn one fold's training items; `rate` is the encoder's frames a second."""
+    kind, labels = dataset.task.kind, [item.label for item in dataset.items]
+    if kind in CLIP_KINDS:
+        return _over_clips(kind, labels, fold, heard, lesson, METRICS[dataset.task.metric], progress)
+    targets = encode_frames(kind, labels, rate, fold.train, dataset.task.tokens)
+    names = [item.id for item in dataset.items]
+    fitted = fit_frames(
+        heard, targets, fold, lesson.settings, lesson.training, names=names, metric=METRICS[dataset.task.metric],
+        progress=progress,
+    )  # fmt: skip
+
+    def predict(heard: Heard, items: Sequence[int]) -> list[list[Any]]:
+        scored = fitted.scores(heard, items)
+        return [[targets.decode(clip, lesson.beam) for clip in seed] for seed in scored]
+
+    return Learned(predict, fitted.rates, _points(fitted.sweep))
+
+
+def _over_clips(
+    kind: Kind, labels: Sequence[Any], fold: Fold, heard: Heard, lesson: Lesson, metric: Metric, progress: Progress
+) -> Learned:
+    targets = encode_clips(kind, labels, fold.train)
+    if lesson.head in SOLVED:
+        return _solved(targets, fold, heard, lesson, metric)
+    fitted = fit_heads(heard.means, targets, fold, lesson.settings, lesson.training, metric=metric, progress=progress)
+
+    def predict(heard: Heard, items: Sequence[int]) -> list[list[Any]]:
+        features = heard.means[list(items)]
+        if kind == "verification":
+            return [list(seed) for seed in fitted.embeddings(features)]
+        return [targets.decode(seed) for seed in fitted.scores(features)]
+
+    return Learned(predict, fitted.rates, _points(fitted.sweep))
+
+
+def _solved(targets: ClipTargets, fold: Fold, heard: Heard, lesson: Lesson, metric: Metric) -> Learned:
+    features = chosen_layers(heard.means, lesson.settings.layers, 1)
+    solved: Ridge | Neighbours
+    if lesson.head == "ridge":
+        solved = fit_ridge(features, targets, fold, metric)
+        curve = solved.curve
+    else:
+        solved = fit_knn(features, targets, fold, metric=metric)
+        curve = tuple(SweepPoint(fold=0, seed=0, **choice) for choice in solved.curve)
+
+    def predict(heard: Heard, items: Sequence[int]) -> list[list[Any]]:
+        scores = solved.scores(chosen_layers(heard.means[list(items)], lesson.settings.layers, 1))
+        return [targets.decode(seed) for seed in scores]
+
+    return Learned(predict, (), curve)
+
+
+def _points(checks: Sequence[Check]) -> tuple[SweepPoint, ...]:
+    return tuple(SweepPoint(fold=0, **check) for check in checks)

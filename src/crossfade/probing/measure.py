@@ -1,0 +1,270 @@
+"""One encoder on one task: features once, heads in every fold, predictions under every condition, results."""
+
+import platform
+import resource
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossfade import __version__
+from crossfade.audio.mixing import draw_backgrounds
+from crossfade.audio.sources import AudioFile
+from crossfade.errors import InputError
+from crossfade.probing.cache import Cache, Pool
+from crossfade.probing.features import Clip, Features, extract
+from crossfade.probing.kinds import CLIP_KINDS, trial_scores
+from crossfade.probing.learners import SOLVED, Learned, Lesson, learn
+from crossfade.probing.metrics import METRICS
+from crossfade.probing.results import Cost, ModelInfo, ProtocolInfo, Result, Scored, SweepPoint, TaskInfo
+from crossfade.probing.schema import Dataset, Fold
+from crossfade.probing.significance import estimate
+from crossfade.probing.splits import few_shot
+from crossfade.probing.upstreams import Upstream
+from crossfade.progress import Progress
+
+CLEAN = "clean"
+PACKAGES = ("torch", "transformers", "soundfile")
+
+
+@dataclass(frozen=True)
+class Background:
+    """What test clips are heard over: `files` of `name`, at a level of `snr` dB (power of clip over background)."""
+
+    name: str
+    files: tuple[AudioFile, ...]
+    snr: float
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.snr:g} dB"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a task: the lesson, training clips per class (None: all), draws of them, and conditions."""
+
+    lesson: Lesson
+    published: bool
+    shots: int | None
+    draws: int
+    backgrounds: tuple[Background, ...]
+    seed: int
+
+
+class Heard:
+    """Features of some items of a data set, under the items' own numbers."""
+
+    def __init__(self, features: Features, items: Sequence[int], total: int) -> None:
+        self.features, self.place = features, {item: place for place, item in enumerate(items)}
+        self.skipped = {items[place]: reason for place, reason in features.skipped.items()}
+        self.means = features.means.new_zeros(total if len(features.means) else 0, *features.means.shape[1:])
+        if len(features.means):
+            self.means[list(items)] = features.means
+
+    def frames(self, index: int) -> Tensor:
+        """(layers, frames, width) of an item."""
+        return self.features.frames(self.place[index])
+
+    def keep(self, indices: Tensor) -> Tensor:
+        """Those items that could be heard."""
+        return indices[[index not in self.skipped for index in indices.tolist()]] if self.skipped else indices
+
+
+@dataclass
+class Answers:
+    """Predictions under one condition: for each item (or trial) its fold, and one prediction per seed or draw."""
+
+    folds: dict[int, int]
+    columns: list[dict[int, Any]]
+
+
+def measure(
+    upstream: Upstream, dataset: Dataset, question: Question, *, cache: Cache, progress: Progress
+) -> list[Result]:
+    """One result for clean sound and one for each background.
+
+    Heads are trained on clean clips and tested under every condition. Clips that cannot be heard are left out of
+    training and test and named in `skipped`. Raises InputError when too little is left, and as `extract` and `fit` do.
+    """
+    heard = {CLEAN: listen(upstream, dataset, None, question.seed, cache, progress)}
+    heard |= {
+        str(background): listen(upstream, dataset, background, question.seed, cache, progress)
+        for background in question.backgrounds
+    }
+    seconds_features, started = sum(one.features.seconds for one in heard.values()), perf_counter()
+    answers = {condition: Answers({}, []) for condition in heard}
+    sweep: list[SweepPoint] = []
+    chosen: list[float] = []
+    for draw, fold, number in lessons(dataset, question, heard[CLEAN]):
+        learned = learn(dataset, fold, heard[CLEAN], question.lesson, upstream.frames_per_second, progress)
+        chosen += learned.rates
+        drawn = {} if question.shots is None else {"seed": question.seed + draw}
+        sweep += [point.model_copy(update={"fold": number, **drawn}) for point in learned.sweep]
+        for condition, own in heard.items():
+            answer(dataset, own, fold, number, learned, answers[condition], draw)
+    cost = Cost(
+        seconds_features=seconds_features,
+        seconds_heads=perf_counter() - started,
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        cache_bytes_per_clip=heard[CLEAN].features.bytes_per_clip,
+        threads=torch.get_num_threads(),
+    )
+    return [
+        result(upstream, dataset, question, condition, own, answers[condition], sweep, chosen, cost)
+        for condition, own in heard.items()
+    ]
+
+
+def listen(
+    upstream: Upstream, dataset: Dataset, background: Background | None, seed: int, cache: Cache, progress: Progress
+) -> Heard:
+    """Features of all items, or of those that are tested over a background."""
+    items = list(range(len(dataset.items))) if background is None else tested(dataset)
+    mixes: Sequence[Any] = [None] * len(items)
+    if background is not None:
+        mixes = draw_backgrounds(background.files, [dataset.items[item].id for item in items], background.snr, seed)
+    clips = [
+        Clip(dataset.items[item].audio, dataset.items[item].start, dataset.items[item].seconds, mix)
+        for item, mix in zip(items, mixes, strict=True)
+    ]
+    pool: Pool = "mean" if dataset.task.kind in CLIP_KINDS else "frames"
+    return Heard(extract(upstream, clips, pool=pool, cache=cache, progress=progress), items, len(dataset.items))
+
+
+def tested(dataset: Dataset) -> list[int]:
+    """Items that are in any test."""
+    compared = (item for first, second, _ in dataset.trials for item in (first, second))
+    return sorted({*(item for fold in dataset.folds for item in fold.test.tolist()), *compared})
+
+
+def lessons(dataset: Dataset, question: Question, heard: Heard) -> Iterator[tuple[int, Fold, int]]:
+    """(draw, fold, its number) of all that is to be learned, without items that could not be heard."""
+    draws = question.draws if question.shots is not None else 1
+    for draw in range(draws):
+        drawn = dataset if question.shots is None else few_shot(dataset, question.shots, question.seed + draw)
+        for number, fold in enumerate(drawn.folds):
+            kept = Fold(*(heard.keep(side) for side in (fold.train, fold.valid, fold.test)))
+            for name in ("train", "test"):
+                if not len(getattr(kept, name)):
+                    reason = next(iter(heard.skipped.values()), "there are none")
+                    raise InputError(
+                        f"{dataset.task.name}: no clip of fold {number}'s {name} split can be heard: {reason}"
+                    )
+            yield draw, kept, number
+
+
+def answer(
+    dataset: Dataset, heard: Heard, fold: Fold, number: int, learned: Learned, answers: Answers, draw: int
+) -> None:
+    """Add what was learned of one fold says of its test."""
+    items = heard.keep(fold.test).tolist()
+    if dataset.trials:
+        usable = [index for index, trial in enumerate(dataset.trials) if {*trial[:2]} <= {*items}]
+        items = sorted({item for index in usable for item in dataset.trials[index][:2]})
+    predictions = learned.predict(heard, items)
+    if dataset.trials:
+        place = {item: at for at, item in enumerate(items)}
+        pairs = [(place[first], place[second], same) for first, second, same in (dataset.trials[at] for at in usable)]
+        predictions = [trial_scores(torch.stack(list(seed)), pairs) for seed in predictions]
+        items = usable
+    for where, column in enumerate(predictions, start=draw):
+        while len(answers.columns) <= where:
+            answers.columns.append({})
+        answers.columns[where] |= dict(zip(items, column, strict=True))
+    answers.folds |= dict.fromkeys(items, number)
+
+
+def result(
+    upstream: Upstream,
+    dataset: Dataset,
+    question: Question,
+    condition: str,
+    heard: Heard,
+    answers: Answers,
+    sweep: Sequence[SweepPoint],
+    chosen: Sequence[float],
+    cost: Cost,
+) -> Result:
+    """All that was found under one condition."""
+    task, metric = dataset.task, METRICS[dataset.task.metric]
+    items = scored(dataset, answers)
+    averaged = len(dataset.folds) > 1 and dataset.items[0].split is not None
+    found = estimate(metric, items, averaged=averaged, drawn=question.shots is not None)
+    counts = {name: sum(len(getattr(fold, name)) for fold in dataset.folds) for name in ("train", "valid", "test")}
+    training = question.lesson.training
+    return Result(
+        model=ModelInfo(
+            name=Path(upstream.name).resolve().name if Path(upstream.name).is_dir() else upstream.name,
+            path=upstream.name,
+            revision=upstream.revision,
+            sha256=upstream.sha256,
+            parameters=upstream.parameters,
+            layers=upstream.layers,
+            width=upstream.width,
+        ),
+        task=TaskInfo(
+            name=task.name, title=task.title, domain=task.domain, kind=task.kind, sha256=dataset.sha256, **counts
+        ),
+        protocol=protocol(upstream, question, condition, averaged),
+        metric=metric.name,
+        better=metric.better,
+        percent=metric.percent,
+        value=found.value,
+        interval=found.interval,
+        interval_method=found.method,
+        values=found.values,
+        sweep=tuple(sweep),
+        chosen=tuple(rate for rate in chosen if isfinite(rate)),
+        seeds=training.seeds if question.shots is None else tuple(range(question.seed, question.seed + question.draws)),
+        skipped=tuple((dataset.items[item].id, reason) for item, reason in heard.skipped.items()),
+        items=tuple(items),
+        cost=cost,
+        versions=versions(),
+    )
+
+
+def protocol(upstream: Upstream, question: Question, condition: str, averaged: bool) -> ProtocolInfo:
+    """All that was asked, and nothing that was found: results compare where it is the same."""
+    training, settings = question.lesson.training, question.lesson.settings
+    trained: dict[str, Any] = {}
+    if question.lesson.head not in SOLVED:
+        trained = {"projection": settings.projection, "steps": training.steps, "batch": training.batch}
+        trained["rates"] = training.rates
+    return ProtocolInfo(
+        head=question.lesson.head,
+        layers=settings.layers,
+        **trained,
+        published=question.published,
+        shots=question.shots,
+        draws=question.draws if question.shots is not None else 1,
+        condition=condition,
+        folds="averaged" if averaged else "pooled",
+        precision=upstream.precision,
+        beam=question.lesson.beam,
+    )
+
+
+def scored(dataset: Dataset, answers: Answers) -> list[Scored]:
+    """Every tested item, or trial, with its label and what each seed or draw said."""
+    rows = []
+    for index, fold in sorted(answers.folds.items()):
+        if dataset.trials:
+            first, second, label = dataset.trials[index]
+            name, group = f"{dataset.items[first].id} | {dataset.items[second].id}", None
+        else:
+            item = dataset.items[index]
+            name, group, label = item.id, item.group, item.label  # type: ignore[assignment]
+        predictions = tuple(column[index] for column in answers.columns)
+        rows.append(Scored(id=name, group=group, fold=fold, label=label, predictions=predictions))
+    return rows
+
+
+def versions() -> Mapping[str, str]:
+    """What computed a result."""
+    return {"crossfade": __version__, "python": platform.python_version()} | {name: version(name) for name in PACKAGES}

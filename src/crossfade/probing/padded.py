@@ -1,0 +1,123 @@
+"""Clips of unequal length in one batch, each heard as if it were alone.
+
+Padding changes what a model of these families says in five places, and none of them is left: the scale of the waveform
+(each clip is scaled by its own samples); GroupNorm after the first convolution, whose statistics run over time, and the
+edges of the other convolutions (the CNN hears every clip alone, a piece at a time, which is faster besides); the
+positional convolutions (what they read is zero past a clip's end, as it is when the clip is alone); attention (masked).
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from threading import local
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv1d
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import pad_sequence
+
+from crossfade.encoders.layout import Layout
+from crossfade.encoders.sidecars import Preprocessing, normalise
+
+PIECE_FRAMES = {"cpu": 100, "cuda": 2048}
+"""Frames that the CNN makes at a time: a processor takes a third longer where what it writes is fresh memory."""
+
+
+def pad_frames(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Clips (frames, width) as one batch (clips, longest, width), zero past their ends, and where they are heard.
+
+    The mask (clips, longest) is True up to each clip's end; None when all are equally long.
+    """
+    lengths = torch.tensor([len(clip) for clip in clips], device=clips[0].device)
+    padded = pad_sequence(list(clips), batch_first=True)
+    if len({len(clip) for clip in clips}) == 1:
+        return padded, None
+    return padded, torch.arange(padded.shape[1], device=lengths.device) < lengths[:, None]
+
+
+def split_layers(layers: Sequence[Tensor], clips: Sequence[Tensor]) -> list[Tensor]:
+    """From batches (clips, longest, width), one a layer, to (layers, frames, width) for each of `clips`."""
+    return [torch.stack([layer[index, : len(clip)] for layer in layers]) for index, clip in enumerate(clips)]
+
+
+def fold_group_norm(conv: nn.Conv1d, norm: nn.GroupNorm, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution that does to `samples` what `conv` and `norm`, a group a channel, do.
+
+    The mean and variance over time of a channel with weights w are w'm and w'Sw, where m and S are the mean and the
+    covariance of the windows that the convolution reads; so they are known before anything is convolved.
+    """
+    windows = samples.double().unfold(0, conv.kernel_size[0], conv.stride[0])
+    mean = windows.mean(0)
+    covariance = (windows - mean).T @ (windows - mean) / len(windows)
+    weight = conv.weight[:, 0].double()
+    variance = ((weight @ covariance) * weight).sum(1)
+    scale = norm.weight.double() / (variance + norm.eps).sqrt()
+    # A bias of the convolution is a part of the mean, which goes.
+    bias = norm.bias.double() - scale * (weight @ mean)
+    return (conv.weight * scale[:, None, None]).float(), bias.float()
+
+
+class PaddedEncoder:
+    """A transformers encoder of a family of ours that takes clips of any lengths at once; threads may share it.
+
+    It takes over `model`: hooks are left in it, and its weight-normed convolution becomes a plain one.
+    """
+
+    def __init__(self, model: Any, layout: Layout, preprocessing: Preprocessing) -> None:
+        self.model, self.layout, self.preprocessing = model, layout, preprocessing
+        self._running = local()
+        for module in list(self.model.encoder.pos_conv_embed.modules()):
+            if isinstance(module, nn.Conv1d):
+                if parametrize.is_parametrized(module, "weight"):
+                    parametrize.remove_parametrizations(module, "weight")
+                module.register_forward_pre_hook(self._silence)
+        self.model.encoder.layers[0].register_forward_pre_hook(lambda _, inputs: self._keep(inputs))
+        for layer in self.model.encoder.layers:
+            layer.register_forward_hook(lambda _, __, output: self._keep(output))
+
+    def __call__(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """(layers + 1, frames, width) of every clip (samples,): what enters the transformer, then each layer's output.
+
+        These are transformers' `hidden_states` of the clip alone, to float rounding.
+        """
+        alone = [self._convolve(clip) for clip in clips]
+        frames, self._running.mask = pad_frames(alone)
+        self._running.layers = []
+        projected = self.model.feature_projection(frames)
+        stream = projected[0] if isinstance(projected, tuple) else projected
+        self.model.encoder(stream, attention_mask=self._running.mask)
+        return split_layers(self._running.layers, alone)
+
+    def _convolve(self, clip: Tensor) -> Tensor:
+        """The CNN's output (frames, channels)."""
+        samples = normalise(clip, self.preprocessing)
+        first, *others = self.model.feature_extractor.conv_layers
+        if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+            weight, bias = fold_group_norm(first.conv, first.layer_norm, samples)
+            others.insert(0, first.activation)
+            convolve = partial(conv1d, weight=weight, bias=bias, stride=first.conv.stride)
+        else:
+            convolve = first
+        pieces = []
+        for piece in self._pieces(samples):
+            stream = convolve(piece[None, None])
+            for block in others:
+                stream = block(stream)
+            pieces.append(stream[0].T)
+        return torch.cat(pieces)
+
+    def _pieces(self, samples: Tensor) -> Iterator[Tensor]:
+        """What every `PIECE_FRAMES` frames are made of; neighbours overlap by what the convolutions reach beyond."""
+        field, stride = self.layout.receptive_field, self.layout.stride
+        frames, most = (len(samples) - field) // stride + 1, PIECE_FRAMES[samples.device.type]
+        for start in range(0, frames, most):
+            last = min(start + most, frames) - 1
+            yield samples[start * stride : last * stride + field]
+
+    def _silence(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor | None:
+        mask: Tensor | None = self._running.mask
+        return None if mask is None else inputs[0] * mask[:, None, :]
+
+    def _keep(self, output: Tensor | tuple[Tensor, ...]) -> None:
+        self._running.layers.append(output[0] if isinstance(output, tuple) else output)

@@ -1,0 +1,150 @@
+"""`crossfade.probe`: encoders on tasks, one after the other, into one results file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from crossfade.audio.sources import find_audio
+from crossfade.errors import InputError
+from crossfade.probing.cache import Cache
+from crossfade.probing.learners import Layers, ProtocolName, plan_lesson
+from crossfade.probing.measure import Background, Question, measure
+from crossfade.probing.results import Result, append_partial, read_partial, require_free, save_results
+from crossfade.probing.schema import Dataset, Head, Task
+from crossfade.probing.tasks import load_dataset, load_tasks
+from crossfade.probing.upstreams import Precision, Upstream, open_upstream
+from crossfade.probing.whisper import Window
+from crossfade.progress import SILENT, Progress
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "crossfade" / "features"
+"""Where features are kept, unless the environment's CROSSFADE_CACHE or the caller says otherwise."""
+
+
+def probe(
+    models: str | Path | Sequence[str | Path],
+    tasks: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    data: str | Path | Mapping[str, str | Path] | None = None,
+    protocol: ProtocolName = "sweep",
+    head: Head | None = None,
+    layers: Layers | None = None,
+    seeds: int | Sequence[int] = 1,
+    shots: int | None = None,
+    draws: int = 10,
+    noise: str | Path | Sequence[str | Path] = (),
+    snr: float | Sequence[float] = 10.0,
+    beam: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Precision = "float32",
+    window: Window = "clip",
+    cache: str | Path | None = None,
+    cache_bytes: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> list[Result]:
+    """Measure what frozen encoders know: train a small head on their features of every task, and test it.
+
+    Args:
+        models: folders, hub ids `name[@revision]`, Whisper folders, or the baselines `fbank` and `logmel`.
+        tasks: names of tasks, `embedded` for all that the package carries, or labelled folders with a manifest.
+        output: the results file; with it, a run that was killed goes on where it was.
+        data: where the data of named tasks is: one folder or `hf:` name for all, or one for each task by its name.
+        protocol: "sweep" (eleven learning rates, the best on validation data) or "published" (the task's own).
+        head: linear, mlp, ridge (for few clips) or knn for tasks over clips, frame or blstm for tasks over frames;
+            None: as published, or as a labelled folder's task.yaml says.
+        layers: "weighted" (a learned sum), "last" or a number; None: as published.
+        seeds: heads to train, each from another start; a number counts from `seed`.
+        shots, draws: train on that many clips of each class, drawn that many times. None: on all.
+        noise, snr: folders of sound that test clips are heard over, at each of these levels in dB (power of the clip
+            over the background): noise, or music under speech. Heads are trained on clean clips.
+        beam: width of the search for text; 1 is greedy.
+        seed: decides splits that the data leaves open, draws, mixes and the first head.
+        device, precision, window: how encoders run, see `open_upstream`.
+        cache, cache_bytes: where features are kept, and how much of them.
+
+    Returns one result for every model, task and condition, in that order. Raises InputError for models, tasks and data
+    that cannot be used, and an existing output without `overwrite`.
+    """
+    if output is not None:
+        require_free(output, overwrite=overwrite)
+    starts = tuple(range(seed, seed + seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if shots is not None and (draws < 1 or len(starts) > 1):
+        raise InputError(
+            f"shots: expected 1 draw or more and one seed for each, received {draws} draws, {len(starts)} seeds"
+        )
+    asked = [task for name in _listed(tasks) for task in load_tasks(name)]
+    datasets = [_dataset(task, data, seed) for task in asked]
+    backgrounds = _backgrounds(_listed(noise), [snr] if isinstance(snr, int | float) else list(snr))
+    questions = [
+        Question(
+            plan_lesson(dataset, protocol=protocol, head=head, layers=layers, seeds=starts, beam=beam, shots=shots),
+            published=protocol == "published",
+            shots=shots,
+            draws=draws,
+            backgrounds=backgrounds,
+            seed=seed,
+        )
+        for dataset in datasets
+    ]
+    kept = Cache(cache or os.environ.get("CROSSFADE_CACHE") or CACHE, cache_bytes)
+    journal = read_partial(output) if output is not None else {}
+    results: list[Result] = []
+    for name in _listed(models):
+        upstream = open_upstream(str(name), device, precision, window)
+        for dataset, question in zip(datasets, questions, strict=True):
+            results += _one(upstream, dataset, question, kept, output, journal, progress)
+    if output is not None:
+        save_results(output, results, overwrite=overwrite)
+    return results
+
+
+def _one(
+    upstream: Upstream,
+    dataset: Dataset,
+    question: Question,
+    cache: Cache,
+    output: str | Path | None,
+    journal: Mapping[str, Result],
+    progress: Progress,
+) -> list[Result]:
+    """Results of one model on one task, from the journal of an earlier run where all of them are there."""
+    keys = [_key(upstream, dataset, question, number) for number in range(1 + len(question.backgrounds))]
+    if all(key in journal for key in keys):
+        return [journal[key] for key in keys]
+    found = measure(upstream, dataset, question, cache=cache, progress=progress)
+    if output is not None:
+        for key, result in zip(keys, found, strict=True):
+            append_partial(output, key, result)
+    return found
+
+
+def _key(upstream: Upstream, dataset: Dataset, question: Question, number: int) -> str:
+    """Stands for all that decides a result."""
+    told = asdict(question) | {
+        "backgrounds": [[str(one), [file.name for file in one.files]] for one in question.backgrounds]
+    }
+    facts = [upstream.name, upstream.key, dataset.sha256, dataset.task.name, dataset.task.metric, told, number]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _dataset(task: Task, data: str | Path | Mapping[str, str | Path] | None, seed: int) -> Dataset:
+    """A task's data: its own folder's, what is given for its name, or what is given for all."""
+    if isinstance(data, Mapping):
+        return load_dataset(task, data.get(task.name), seed=seed)
+    return load_dataset(task, None if task.folder else data, seed=seed)
+
+
+def _backgrounds(folders: Sequence[str | Path], levels: Sequence[float]) -> tuple[Background, ...]:
+    """Every folder at every level."""
+    found = [(Path(folder).name, tuple(find_audio(str(folder))[0])) for folder in folders]
+    return tuple(Background(name, files, float(level)) for name, files in found for level in levels)
+
+
+def _listed(one: Any) -> list[Any]:
+    return [one] if isinstance(one, str | Path) else list(one)

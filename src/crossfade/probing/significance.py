@@ -1,0 +1,265 @@
+"""What chance alone could do: intervals of a metric, tests of a difference, many tests at once.
+
+Resampling draws test items (or their groups) with replacement, 10,000 times with seed 1234, as the published study of
+paper 3 does; McNemar's test and the Benjamini-Hochberg procedure follow the same protocol. A metric that is a function
+of sums over items is resampled by one matrix product: how often each item is drawn, times what it adds to each sum.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from crossfade.errors import InputError
+from crossfade.probing.results import Scored
+
+if TYPE_CHECKING:
+    from crossfade.probing.metrics import Metric
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Unit = Literal["item", "group"]
+
+SEED = 1234
+RESAMPLES, RECOMPUTED = 10_000, 1_000
+"""Resamples of a metric that is a function of sums, and of one that has to be computed anew for each."""
+
+LEVEL = 0.95
+FEW_DISCORDANT = 25
+FEWEST_GROUPS = 5
+RIGHT_OR_WRONG = ("accuracy", "slot_accuracy")
+"""Metrics that are the share of items that are right, which McNemar's test is about."""
+
+_BLOCK = 1_000_000
+"""Counts held at a time."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Several columns of answers (models, seeds, draws) to the same test items.
+
+    `units` (items,) says which unit of resampling each item belongs to, 0 to `count` - 1; `folds` are the indices of
+    items over which the metric is taken, then averaged.
+    """
+
+    labels: list[Any]
+    columns: list[list[Any]]
+    units: Integers
+    count: int
+    folds: list[Integers]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's value over all seeds, each seed's, the 95 % interval, and in words how it was found."""
+
+    value: float
+    values: tuple[float, ...]
+    interval: tuple[float, float]
+    method: str
+
+
+def panel(models: Sequence[Sequence[Scored]], *, unit: Unit = "item", averaged: bool = False) -> Panel:
+    """The answers of models to the same items, a column for every model and seed; the order of items does not matter.
+
+    Raises:
+        InputError: fewer than two items; or, by group, an item without one or fewer than five groups.
+    """
+    ordered = [sorted(items, key=lambda item: item.id) for items in models]
+    first = ordered[0]
+    if len(first) < 2:
+        raise InputError(f"{len(first)} test items: an interval needs at least 2; test on more clips")
+    units, count = np.arange(len(first)), len(first)
+    if unit == "group":
+        if missing := [item.id for item in first if item.group is None]:
+            raise InputError(f"unit group: {len(missing)} test items have no group, '{missing[0]}' among them")
+        names = sorted({str(item.group) for item in first})
+        if len(names) < FEWEST_GROUPS:
+            raise InputError(f"unit group: {len(names)} groups among the test items, expected {FEWEST_GROUPS} or more")
+        units, count = np.searchsorted(names, [str(item.group) for item in first]), len(names)
+    fold = np.array([item.fold for item in first]) if averaged else np.zeros(len(first))
+    return Panel(
+        labels=[item.label for item in first],
+        columns=[[item.predictions[seed] for item in items] for items in ordered for seed in range(_seeds(items))],
+        units=units.astype(np.int64),
+        count=count,
+        folds=[np.flatnonzero(fold == number) for number in np.unique(fold)],
+    )
+
+
+def _seeds(items: Sequence[Scored]) -> int:
+    return len(items[0].predictions)
+
+
+def evaluator(metric: "Metric", panel: Panel) -> Callable[[Floats], Floats]:
+    """A function from how often each unit counts, (resamples, units), to every column's metric, (resamples, columns).
+
+    NaN where a resample has no value, as an error rate without errors of one kind.
+    """
+    parts, combine = metric.parts, metric.combine
+    if parts is None or combine is None:
+        return partial(_recomputed, metric, panel)
+    import torch  # which the metric has brought already
+
+    added = np.stack([np.asarray(parts(panel.labels, column), np.float64) for column in panel.columns], axis=1)
+    sums = []
+    for fold in panel.folds:
+        by_unit = np.zeros((panel.count, *added.shape[1:]))
+        np.add.at(by_unit, panel.units[fold], added[fold])
+        sums.append(by_unit.reshape(panel.count, -1))
+
+    def evaluate(counts: Floats) -> Floats:
+        drawn = [torch.from_numpy((counts @ by_unit).reshape(len(counts), *added.shape[1:])) for by_unit in sums]
+        return _mean_of_folds(np.stack([np.asarray(combine(total), np.float64) for total in drawn]))
+
+    return evaluate
+
+
+def _recomputed(metric: "Metric", panel: Panel, counts: Floats) -> Floats:
+    import torch
+
+    weights = torch.from_numpy(counts[:, panel.units])
+    values = np.empty((len(panel.folds), len(counts), len(panel.columns)))
+    for (number, fold), (place, column) in product(enumerate(panel.folds), enumerate(panel.columns)):
+        labels, answers = ([side[index] for index in fold] for side in (panel.labels, column))
+        values[number, :, place] = metric.values(labels, answers, weights[:, fold])
+    return _mean_of_folds(values)
+
+
+def _mean_of_folds(values: Floats) -> Floats:
+    """Mean over the first axis, over those folds that have a value."""
+    finite = np.isfinite(values)
+    count = finite.sum(0)
+    total = np.where(finite, values, 0.0).sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def counts(units: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each unit is drawn in each resample, (some, units) at a time; depends on nothing but the arguments."""
+    random = np.random.default_rng(seed)
+    size = max(1, _BLOCK // units)
+    for start in range(0, resamples, size):
+        rows = min(size, resamples - start)
+        drawn = random.integers(0, units, (rows, units)) + np.arange(rows)[:, None] * units
+        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+
+
+def resample(metric: "Metric", panel: Panel, resamples: int | None = None, seed: int = SEED) -> tuple[Floats, Floats]:
+    """Every column's metric, (columns,), and what it is on each resample, (resamples, columns): the same for all."""
+    if resamples is None:
+        resamples = RESAMPLES if metric.parts is not None else RECOMPUTED
+    evaluate = evaluator(metric, panel)
+    draws = [evaluate(block) for block in counts(panel.count, resamples, seed)]
+    return evaluate(np.ones((1, panel.count)))[0], np.concatenate(draws)
+
+
+def estimate(
+    metric: "Metric",
+    items: Sequence[Scored],
+    *,
+    unit: Unit = "item",
+    averaged: bool = False,
+    drawn: bool = False,
+    resamples: int | None = None,
+    seed: int = SEED,
+) -> Estimate:
+    """A metric's mean over the seeds of `items` with its 95 % interval.
+
+    Args:
+        unit: what is resampled: test items, or their groups as wholes.
+        averaged: take the metric in each fold and average, where the published protocol does so; else pool all folds.
+        drawn: the predictions are of several draws of training clips (few-shot); two or more give a t-interval over
+            draws, with the test items as they are.
+        resamples: 10,000 by default; 1,000 for a metric that is no function of sums (ranks), as `method` then says.
+
+    Raises:
+        InputError: too few items or groups, or a metric that has no value on them.
+    """
+    answers = panel([items], unit=unit, averaged=averaged)
+    if drawn and len(answers.columns) > 1:
+        values = evaluator(metric, answers)(np.ones((1, answers.count)))[0]
+        low, high, method = *t_interval(values.tolist()), f"t over {len(values)} draws of the training clips"
+    else:
+        values, draws = resample(metric, answers, resamples, seed)
+        means = draws.mean(1)
+        low, high = interval(means)
+        method = f"bootstrap over {answers.count} {unit}s, {np.isfinite(means).sum():,} resamples, seed {seed}"
+        if low == high in (0, 100) and metric.name in RIGHT_OR_WRONG and unit == "item":
+            low, high = exact_share(low > 0, answers.count)
+            method = f"exact binomial, as all {answers.count} items are {'right' if high == 100 else 'wrong'}"
+    if not np.isfinite(values).all():
+        raise InputError(f"metric {metric.name} has no value on these {len(items)} test items; test on more clips")
+    return Estimate(float(values.mean()), tuple(values.tolist()), (low, high), method)
+
+
+def interval(draws: Floats) -> tuple[float, float]:
+    """The middle 95 % of the resamples that have a value. Raises InputError where none has."""
+    finite = draws[np.isfinite(draws)]
+    if not finite.size:
+        raise InputError("no resample of the test items has a value; test on more clips")
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return low, high
+
+
+def exact_share(right: bool, items: int) -> tuple[float, float]:
+    """Clopper-Pearson interval in percent where all items are right, or all wrong: resampling shows no spread."""
+    found = stats.binomtest(items if right else 0, items).proportion_ci(LEVEL, method="exact")
+    return 100 * float(found.low), 100 * float(found.high)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of draws, from Student's t. Raises InputError for fewer than two."""
+    if len(values) < 2:
+        raise InputError(f"{len(values)} draws: an interval over draws needs at least 2")
+    mean, half = np.mean(values), stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
+    return float(mean - half), float(mean + half)
+
+
+def mean_over_draws(draws: Floats, *, drawn: bool, seed: int = SEED) -> Floats:
+    """Mean over a model's columns, (resamples, columns) -> (resamples,).
+
+    Where the columns are draws of training clips (`drawn`), these are resampled as well, so that the spread tells of
+    them and of the test items. One fewer is drawn than there are, which makes the variance of a few draws right; the
+    same ones are for every model with as many columns.
+    """
+    resamples, columns = draws.shape
+    if drawn and columns > 1:
+        picked = np.random.default_rng([seed, columns]).integers(0, columns, (resamples, columns - 1))
+        draws = np.take_along_axis(draws, picked, axis=1)
+    means: Floats = draws.mean(1)
+    return means
+
+
+def two_sided(differences: Floats) -> float:
+    """p of a paired bootstrap: twice the share of resampled differences on the rarer side of zero.
+
+    One is added to both counts, so that no finite number of resamples gives 0; ties count on both sides.
+    """
+    finite = differences[np.isfinite(differences)]
+    rarer = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    return min(1.0, 2 * (rarer + 1) / (len(finite) + 1))
+
+
+def mcnemar(only_first: int, only_second: int) -> tuple[float, str]:
+    """p and name of McNemar's test: of the items that one model alone gets right, is each as likely to be either's?
+
+    Exact binomial below 25 of them, else chi-square with continuity correction.
+    """
+    discordant = only_first + only_second
+    if discordant == 0:
+        return 1.0, "McNemar, exact"
+    if discordant < FEW_DISCORDANT:
+        return float(stats.binomtest(only_first, discordant).pvalue), "McNemar, exact"
+    statistic = max(0, abs(only_first - only_second) - 1) ** 2 / discordant
+    return float(stats.chi2.sf(statistic, 1)), "McNemar"
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """q of every test: the share of false findings to expect among all that are as small (Benjamini and Hochberg)."""
+    found: list[float] = stats.false_discovery_control(p_values, method="bh").tolist() if p_values else []
+    return found

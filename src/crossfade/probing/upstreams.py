@@ -1,0 +1,235 @@
+"""What can be probed: models and spectra behind one small interface."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from crossfade.encoders.ctranslate2 import WhisperWeights, ctranslate2_files, read_ctranslate2
+from crossfade.encoders.encoder import open_encoder
+from crossfade.encoders.families import FAMILIES
+from crossfade.encoders.hub import ModelFiles, locate
+from crossfade.encoders.model import load_model, resolve_device
+from crossfade.encoders.sidecars import CONFIG, read_json
+from crossfade.errors import InputError
+from crossfade.probing import spectral
+from crossfade.probing.anymodel import EqualLengths, load_any
+from crossfade.probing.padded import PaddedEncoder
+from crossfade.probing.whisper import SHORTEST, WhisperListener, Window, build_whisper, read_whisper
+
+__all__ = ["Precision", "Upstream", "Window", "open_upstream", "upstream_key"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+CPU = torch.device("cpu")
+Listen = Callable[[Sequence[Tensor]], list[Tensor]]
+
+FORMAT = 1
+"""Counted up when the features of the same weights change."""
+
+SPECTRA: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "fbank": (spectral.fbank, 3 * spectral.BANDS),
+    "logmel": (spectral.log_mel, spectral.BANDS),
+}
+"""Name -> features of a clip, and their width."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Something that turns sound into layers of frames.
+
+    `key` stands for everything that its features depend on besides the sound: weights, config, preprocessing, precision
+    and window; features under one key are interchangeable. `sha256` is that of the weight files, None for spectra.
+    `rate` is in Hz, `minimum_samples` the shortest clip that gives a frame, `layers` x `width` what a frame holds.
+    """
+
+    name: str
+    key: str
+    revision: str | None
+    sha256: str | None
+    rate: int
+    layers: int
+    width: int
+    parameters: int
+    frames_per_second: float
+    minimum_samples: int
+    listen: Listen
+    device: torch.device = CPU
+    precision: Precision = "float32"
+
+    @torch.inference_mode()
+    def features(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """(layers, frames, width), float32, for each clip (samples,) float32 at `rate`; on `device`.
+
+        Clips may differ in length: each gets what it gets alone, to 1e-5 in float32. Threads may share an upstream.
+        """
+        with _computing(self.device, self.precision):
+            return [found.float() for found in self.listen([clip.to(self.device) for clip in clips])]
+
+    def __repr__(self) -> str:
+        return f"Upstream({self.name!r}, {self.layers} x {self.width} at {self.frames_per_second:g} Hz, {self.device})"
+
+
+def open_upstream(
+    name: str, device: str = "auto", precision: Precision = "float32", window: Window = "clip"
+) -> Upstream:
+    """A model by its folder or hub id `name[@revision]`, or `fbank` or `logmel` (see `spectral`).
+
+    Layers are transformers' `hidden_states`: what enters the transformer, then every layer's output. Taken are the
+    families of `encoders.families` (batches of any lengths), every other transformers model that hears waveforms
+    (batches of equal lengths), and Whisper's encoder, from a transformers folder or one with CTranslate2's model.bin.
+    Code that comes with a model is never run.
+
+    `precision` bfloat16 or float16 computes convolutions and products of matrices in half precision. `window` says how
+    Whisper hears: "clip" at each clip's own length, about ten times cheaper for clips of three seconds; "30" with
+    silence up to 30 s, as it was trained. Other models ignore it.
+
+    Raises InputError: unknown or unusable model, the reason named; no such device, precision or window.
+    """
+    for key, value, known in (("precision", precision, get_args(Precision)), ("window", window, get_args(Window))):
+        if value not in known:
+            raise InputError(f"{key} {value!r}: expected one of {', '.join(known)}")
+    where = resolve_device(device)
+    folder = Path(name).expanduser()
+    if name in SPECTRA and not folder.is_dir():
+        return _open_spectrum(name)
+    if folder.is_dir() and ctranslate2_files(folder):
+        return _open_whisper(name, None, read_ctranslate2(folder), where, precision, window)
+    files = locate(name)
+    config = read_json(files.folder / CONFIG)
+    kind = config.get("model_type")
+    if kind in FAMILIES:
+        return _open_family(name, where, precision)
+    if kind == "whisper":
+        return _open_whisper(name, files.revision, read_whisper(files.folder, config), where, precision, window)
+    return _open_any(files, config, where, precision)
+
+
+def upstream_key(**facts: Any) -> str:
+    """32 hex digits that stand for `facts` (JSON values)."""
+    text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _open_spectrum(name: str) -> Upstream:
+    compute, width = SPECTRA[name]
+    return Upstream(
+        name=name,
+        key=upstream_key(kind=name),
+        revision=None,
+        sha256=None,
+        rate=spectral.RATE,
+        layers=1,
+        width=width,
+        parameters=0,
+        frames_per_second=spectral.RATE / spectral.HOP,
+        minimum_samples=spectral.SHORTEST,
+        listen=lambda clips: [compute(clip)[None] for clip in clips],
+    )
+
+
+def _open_family(name: str, device: torch.device, precision: Precision) -> Upstream:
+    encoder = open_encoder(name)
+    settings, rate = encoder.layout.settings, encoder.preprocessing.sampling_rate
+    return Upstream(
+        name=name,
+        key=upstream_key(
+            kind=encoder.family.name,
+            weights=encoder.sha256,
+            settings=dict(settings),
+            rate=rate,
+            normalised=encoder.preprocessing.do_normalize,
+            precision=precision,
+        ),
+        revision=encoder.revision,
+        sha256=encoder.sha256,
+        rate=rate,
+        layers=settings["num_hidden_layers"] + 1,
+        width=settings["hidden_size"],
+        parameters=encoder.layout.parameters,
+        frames_per_second=rate / encoder.layout.stride,
+        minimum_samples=encoder.layout.receptive_field,
+        listen=PaddedEncoder(load_model(encoder, device), encoder.layout, encoder.preprocessing),
+        device=device,
+        precision=precision,
+    )
+
+
+def _open_whisper(
+    name: str,
+    revision: str | None,
+    weights: WhisperWeights,
+    device: torch.device,
+    precision: Precision,
+    window: Window,
+) -> Upstream:
+    model: Any = build_whisper(weights, name).to(device)
+    config = model.config
+    return Upstream(
+        name=name,
+        key=upstream_key(
+            kind="whisper",
+            weights=weights.sha256,
+            heads=config.encoder_attention_heads,
+            activation=config.activation_function,
+            precision=precision,
+            window=window,
+        ),
+        revision=revision,
+        sha256=weights.sha256,
+        rate=spectral.RATE,
+        layers=config.encoder_layers + 1,
+        width=config.d_model,
+        parameters=_parameters(model),
+        frames_per_second=spectral.RATE / spectral.HOP / 2,
+        minimum_samples=SHORTEST,
+        listen=WhisperListener(model, window),
+        device=device,
+        precision=precision,
+    )
+
+
+def _open_any(files: ModelFiles, config: dict[str, Any], device: torch.device, precision: Precision) -> Upstream:
+    found = load_any(files, config, device)
+    return Upstream(
+        name=files.name,
+        key=upstream_key(
+            kind=config["model_type"],
+            weights=found.sha256,
+            config=config,
+            rate=found.preprocessing.sampling_rate,
+            normalised=found.preprocessing.do_normalize,
+            precision=precision,
+        ),
+        revision=files.revision,
+        sha256=found.sha256,
+        rate=found.preprocessing.sampling_rate,
+        layers=found.layers,
+        width=found.width,
+        parameters=_parameters(found.model),
+        frames_per_second=found.preprocessing.sampling_rate / found.stride,
+        minimum_samples=found.minimum_samples,
+        listen=EqualLengths(found.model, found.preprocessing),
+        device=device,
+        precision=precision,
+    )
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def _computing(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Half precision where it was asked for; else full precision, which cuDNN's convolutions do not have by default."""
+    with ExitStack() as stack:
+        if precision != "float32":
+            stack.enter_context(torch.autocast(device.type, getattr(torch, precision)))
+        elif device.type == "cuda":
+            stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+        yield

@@ -1,0 +1,129 @@
+"""A leaderboard as Markdown or as one HTML page: the table, what its columns are, where every number is from."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+from crossfade.errors import InputError
+from crossfade.probing.compare import FALSE_FINDINGS
+from crossfade.probing.pairing import Entry
+from crossfade.probing.results import write_file
+from crossfade.report.leaderboard import Leaderboard
+from crossfade.report.page import Table, document, html_table, with_interval
+
+BEST = " ★"
+NONE = "–"
+FORMATS = (".html", ".md")
+TITLE = "Leaderboard"
+
+
+def write_leaderboard(path: Path, board: Leaderboard, *, overwrite: bool = False) -> None:
+    """Write `board` to `path` as HTML or Markdown, as its ending says. Raises InputError for another ending."""
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
+    write_file(path, to_html(board) if path.suffix == ".html" else to_markdown(board), overwrite=overwrite)
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """The leaderboard as a Markdown document."""
+    blocks = [f"# {TITLE}", _markdown_table(*main_table(board)), _legend(board)]
+    for heading, table in _details(board):
+        blocks += [f"## {heading}", _markdown_table(*table)]
+    if board.notes:
+        blocks += ["## Notes", "\n".join(f"- {note}" for note in board.notes)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def to_html(board: Leaderboard) -> str:
+    """The leaderboard as one page without scripts or links to elsewhere."""
+    blocks = [f"<h1>{TITLE}</h1>", html_table(*main_table(board)), f"<p>{escape(_legend(board))}</p>"]
+    for heading, table in _details(board):
+        blocks.append(f"<details><summary>{heading}</summary>{html_table(*table)}</details>")
+    if board.notes:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in board.notes)
+        blocks.append(f"<h2>Notes</h2><ul>{notes}</ul>")
+    return document(TITLE, "\n".join(blocks))
+
+
+def main_table(board: Leaderboard) -> Table:
+    """Header and cells: a row for each model, its size, its scores, and its value in every column."""
+    header = ["model", "parameters", *board.scores]
+    header += [f"{column.name} {'↑' if column.first.result.better == 'higher' else '↓'}" for column in board.columns]
+    return header, [list(_row(board, model)) for model in board.models]
+
+
+def _row(board: Leaderboard, model: str) -> Iterator[str]:
+    own = [column.entries[model] for column in board.columns if model in column.entries]
+    yield model
+    yield f"{own[0].result.model.parameters:,}"
+    for scores in board.scores.values():
+        found = scores[model]
+        mark = " (partial)" if found.missing else ""
+        yield (with_interval(found.value, found.interval) if found.interval else f"{found.value:.1f}") + mark
+    for column in board.columns:
+        entry = column.entries.get(model)
+        yield _value(entry) + (BEST if column.best == model else "") if entry else NONE
+
+
+def _value(entry: Entry) -> str:
+    return with_interval(entry.result.value, entry.result.interval, digits=digits(entry.result.percent))
+
+
+def _legend(board: Leaderboard) -> str:
+    told = [
+        "± is half the width of the 95 % interval. ↑: higher is better, ↓: lower is better.",
+        f"{BEST.strip()}: better than every other model in the column, by paired tests on the same items "
+        f"(Benjamini-Hochberg over all of them, at most {100 * FALSE_FINDINGS:g} % false). In a column without one "
+        "chance could have decided who is first.",
+    ]
+    if any(model not in column.entries for column in board.columns for model in board.models):
+        told.append(f"{NONE}: not measured.")
+    if board.scores:
+        told.append("A score's interval tells of the test items of its tasks; its references are taken as they are.")
+    return " ".join(told)
+
+
+def _details(board: Leaderboard) -> list[tuple[str, Table]]:
+    return [("Columns", column_table(board)), ("Where each number is from", source_table(board))]
+
+
+def column_table(board: Leaderboard) -> Table:
+    """Header and cells: what each column measures, and how."""
+    rows = []
+    for column in board.columns:
+        result = column.first.result
+        task, protocol = result.task, result.protocol.model_dump(mode="json", exclude_none=True)
+        counts = f"{task.train:,} / {task.valid:,} / {task.test:,}"
+        told = ", ".join(f"{key} {_text(value)}" for key, value in protocol.items())
+        rows.append([column.name, task.title, task.domain, result.metric, counts, task.sha256[:8], told])
+    return ["column", "task", "domain", "metric", "train / valid / test clips", "data", "protocol"], rows
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def source_table(board: Leaderboard) -> Table:
+    """Header and cells: a row for every number of the main table, with the file it is from."""
+    rows = []
+    for column in board.columns:
+        for model, entry in column.entries.items():
+            result, exact = entry.result, digits(entry.result.percent) + 1
+            low, high = (f"{bound:.{exact}f}" for bound in result.interval)
+            row = [model, (result.model.sha256 or "")[:8], column.name, f"{result.value:.{exact}f}", f"{low} to {high}"]
+            row += [result.interval_method, " ".join(map(str, result.seeds)), f"{len(result.skipped)}", entry.source]
+            rows.append(row)
+    header = ["model", "weights", "column", "value", "95 % interval", "found by", "seeds", "skipped clips", "file"]
+    return header, rows
+
+
+def digits(percent: bool) -> int:
+    """Decimals that a value is shown with."""
+    return 1 if percent else 3
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -30,7 +30,7 @@ class Task:
     """`settings` are the lines of `task.yaml`, `note` a comment above them; `clips` are made while they are written."""
 
     name: str
-    settings: Mapping[str, str | float]
+    settings: Mapping[str, object]
     clips: Iterable[Clip]
     note: str = ""
 
@@ -52,6 +52,6 @@ def write(task: Task, folder: Path) -> set[Origin]:
     return origins
 
 
-def settings(title: str, domain: str, label: str, metric: str, **more: str | float) -> dict[str, str | float]:
+def settings(title: str, domain: str, label: str, metric: str, **more: object) -> dict[str, object]:
     """The lines of a classification's `task.yaml`, or of another kind's with `kind=`."""
     return {"title": title, "domain": domain, "kind": "classification", "label": label, "metric": metric} | more

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from crossfade.errors import InputError
@@ -112,17 +113,34 @@ def sweep_steps(clips: int, batch: int) -> int:
     return min(max(fewest, SWEEP_EPOCHS * clips // batch), most)
 
 
-def learn(dataset: Dataset, fold: Fold, heard: Heard, lesson: Lesson, rate: float, progress: Progress) -> Learned:
-    """Learn one fold's training items; `rate` is the encoder's frames a second."""
+def learn(
+    dataset: Dataset,
+    fold: Fold,
+    heard: Heard,
+    lesson: Lesson,
+    rate: float,
+    device: torch.device,
+    progress: Progress,
+) -> Learned:
+    """Learn one fold's training items; `rate` is the encoder's frames a second.
+
+    Heads over frames are trained on `device`; those over cached means are too small to gain from a GPU.
+    """
     kind, labels = dataset.task.kind, [item.label for item in dataset.items]
     if kind in CLIP_KINDS:
         return _over_clips(kind, labels, fold, heard, lesson, METRICS[dataset.task.metric], progress)
     targets = encode_frames(kind, labels, rate, fold.train, dataset.task.tokens)
-    names = [item.id for item in dataset.items]
     fitted = fit_frames(
-        heard, targets, fold, lesson.settings, lesson.training, names=names, metric=METRICS[dataset.task.metric],
+        heard,
+        targets,
+        fold,
+        lesson.settings,
+        lesson.training,
+        names=[item.id for item in dataset.items],
+        metric=METRICS[dataset.task.metric],
+        device=device,
         progress=progress,
-    )  # fmt: skip
+    )
 
     def predict(heard: Heard, items: Sequence[int]) -> list[list[Any]]:
         scored = fitted.scores(heard, items)

@@ -102,7 +102,8 @@ def measure(
     sweep: list[SweepPoint] = []
     chosen: list[float] = []
     for draw, fold, number in lessons(dataset, question, heard[CLEAN]):
-        learned = learn(dataset, fold, heard[CLEAN], question.lesson, upstream.frames_per_second, progress)
+        rate, device = upstream.frames_per_second, upstream.device
+        learned = learn(dataset, fold, heard[CLEAN], question.lesson, rate, device, progress)
         chosen += learned.rates
         drawn = {} if question.shots is None else {"seed": question.seed + draw}
         sweep += [point.model_copy(update={"fold": number, **drawn}) for point in learned.sweep]

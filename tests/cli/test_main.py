@@ -293,10 +293,15 @@ def test_the_summary_has_a_line_a_fact_and_a_table_a_list(capsys: pytest.Capture
 
 def test_option_texts() -> None:
     assert names("conv, attention,") == ("conv", "attention")
-    assert [size(text) for text in ("4096", "800MB", "1.5gb", "2 KB")] == [4096, 800_000_000, 1_500_000_000, 2000]
+    assert [size("--max-shard-size", text) for text in ("4096", "800MB", "1.5gb", "2 KB")] == [
+        4096,
+        800_000_000,
+        1_500_000_000,
+        2000,
+    ]
     assert settings(["rate=1e-3", "path=a=b", "sizes=[1, 2]"]) == {"rate": 1e-3, "path": "a=b", "sizes": [1, 2]}
     with pytest.raises(InputError, match="--max-shard-size"):
-        size("0")
+        size("--max-shard-size", "0")
 
 
 def test_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import crossfade
 from crossfade.errors import InputError
 from crossfade.probing import run as run_module
 from crossfade.probing.results import Result, journal, load_results
+from crossfade.report.results import results_table
 
 RATE = 16_000
 PITCHES = {"low": 220.0, "middle": 880.0, "high": 3520.0}
@@ -220,3 +221,19 @@ def test_other_questions_are_not_answered_by_the_journal(
 def test_what_cannot_be_asked(probe: Probe, pitches: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         probe("logmel", pitches, **settings)
+
+
+def test_names_that_would_hide_results(probe: Probe, pitches: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two tasks are named 'pitches'"):
+        probe("logmel", [pitches, pitches])
+    with pytest.raises(InputError, match="two conditions are named 'pitches at 10 dB'"):
+        probe("logmel", pitches, noise=[pitches, pitches])
+
+
+def test_models_of_one_name_have_columns_of_their_own(probe: Probe, pitches: Path, tmp_path: Path) -> None:
+    models = [tiny.folder(tmp_path / str(seed) / "encoder", "hubert", seed) for seed in (1, 2)]
+    found = probe([*models, "logmel"], pitches, head="knn")
+    header, cells = results_table(found)
+    assert header == ["task", "metric", *map(str, models), "logmel"]
+    assert len(cells) == 1
+    assert len(cells[0]) == 5

@@ -126,7 +126,7 @@ def merge(
         "seconds": seconds,
         "seed": seed,
         "device": device,
-        "max_shard_size": size(max_shard_size),
+        "max_shard_size": size("--max-shard-size", max_shard_size),
         "overwrite": overwrite,
     }
     if other is None:

@@ -70,9 +70,9 @@ def settings(pairs: Iterable[str]) -> dict[str, object]:
     return found
 
 
-def size(text: str) -> int:
-    """Bytes in '5GB', '800MB' or '4096' (decimal units)."""
+def size(flag: str, text: str) -> int:
+    """Bytes in a flag's '5GB', '800MB' or '4096' (decimal units)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMG]B)?", text.strip().upper())
     if match is None or not (count := int(float(match[1]) * UNITS[match[2] or ""])):
-        raise InputError(f"--max-shard-size expects a size such as 5GB, 800MB or a number of bytes; received '{text}'")
+        raise InputError(f"{flag} expects a size such as 5GB, 800MB or a number of bytes; received '{text}'")
     return count

@@ -112,6 +112,8 @@ def probe(
     from crossfade.probing import probe as measure
     from crossfade.report.results import results_table
 
+    if snr and not noise:
+        raise InputError("--snr says how loud --noise is, which is not given; add --noise DIR")
     found = measure(
         models,
         task,
@@ -131,7 +133,7 @@ def probe(
         precision=precision,
         window=window,
         cache=cache,
-        cache_bytes=size(cache_size) if cache_size else None,
+        cache_bytes=size("--cache-size", cache_size) if cache_size else None,
         overwrite=overwrite,
         progress=progress(quiet),
     )

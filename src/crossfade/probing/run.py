@@ -80,6 +80,7 @@ def probe(
         )
     asked = [task for name in _listed(tasks) for task in load_tasks(name)]
     datasets = [_dataset(task, data, seed) for task in asked]
+    _distinct("tasks", [dataset.task.name for dataset in datasets])
     backgrounds = _backgrounds(_listed(noise), [snr] if isinstance(snr, int | float) else list(snr))
     questions = [
         Question(
@@ -143,7 +144,14 @@ def _dataset(task: Task, data: str | Path | Mapping[str, str | Path] | None, see
 def _backgrounds(folders: Sequence[str | Path], levels: Sequence[float]) -> tuple[Background, ...]:
     """Every folder at every level."""
     found = [(Path(folder).name, tuple(find_audio(str(folder))[0])) for folder in folders]
-    return tuple(Background(name, files, float(level)) for name, files in found for level in levels)
+    backgrounds = tuple(Background(name, files, float(level)) for name, files in found for level in levels)
+    _distinct("conditions", [str(background) for background in backgrounds])
+    return backgrounds
+
+
+def _distinct(what: str, names: Sequence[str]) -> None:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two {what} are named '{twice[0]}'; rename one of the folders, or leave one out")
 
 
 def _listed(one: Any) -> list[Any]:

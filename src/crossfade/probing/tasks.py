@@ -83,6 +83,7 @@ def _task(path: Path, name: str, folder: Path | None) -> Task:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    content = {} if content is None else content  # an empty file says nothing
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys and values, received {type(content).__name__}")
     try:

@@ -134,10 +134,12 @@ def merge(
     else:
         options |= {"reference": first, "other": other}
 
+    from crossfade.cli.memory import keep_freed_memory
     from crossfade.cli.output import show
     from crossfade.cli.progress import progress
     from crossfade.merging import merge as combine
 
+    keep_freed_memory()
     made = combine(output=output, **options, progress=progress(quiet))
     told = {
         "path": made.path,

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from audio_pack.packages import Package
 from audio_pack.sound import RATE
-from probe_tasks.folders import Clip, Task, settings
+from probe_tasks.folders import LAPTOP, Clip, Task, settings
 from probe_tasks.recordings import recording
 
 GAME = "usr/share/games/fillets-ng"
@@ -72,23 +72,14 @@ def normalise(text: str, language: str) -> str | None:
     return " ".join("".join(kept).split()) or None
 
 
-LAPTOP: dict[str, object] = {
-    "kind": "ctc",
-    "tokens": "characters",
-    "protocol": {
-        "head": "blstm", "projection": 128, "hidden": 128, "depth": 1, "dropout": 0.2,
-        "steps": 1000, "rate": 2e-3, "warmup": 50, "batch": 16, "source": "ours: some minutes on two cores",
-    },
-}
-"""A head that two cores can train on an hour of speech."""
-
-
 def tasks(packages: Mapping[str, Package], random: np.random.Generator) -> list[Task]:
     """Speech recognition in both languages; levels of the game are unseen."""
     return [
         Task(
             f"asr_{language}",
-            settings(f"{name} words, unseen dialogue", "speech", "text", "cer", **LAPTOP),
+            settings(
+                f"{name} words, unseen dialogue", "speech", "text", "cer", kind="ctc", tokens="characters", **LAPTOP
+            ),
             _clips(packages, language, random),
             NOTE,
         )

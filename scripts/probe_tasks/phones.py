@@ -7,7 +7,7 @@ import soundfile
 from audio_pack.packages import Package
 from audio_pack.sound import RATE, read
 from audio_pack.speech import RUSSIAN, aligned_phones
-from probe_tasks.folders import Clip, Task, settings
+from probe_tasks.folders import LAPTOP, Clip, Task, settings
 
 LICENCE = "LicenseRef-BSD-festvox-ru"
 PAUSE = "pau"
@@ -22,14 +22,21 @@ def tasks(packages: Mapping[str, Package], random: np.random.Generator) -> list[
         Task(
             "phones_ru",
             settings(
-                "Russian phones in time, unseen utterances", "speech", "segments", "frame_accuracy", kind="frames"
+                "Russian phones in time, unseen utterances",
+                "speech",
+                "segments",
+                "frame_accuracy",
+                kind="frames",
+                **LAPTOP,
             ),
             _clips(package, splits, "segments"),
             f"segments are [start, end, phone] in seconds; {PAUSE} is silence",
         ),
         Task(
             "phones_ru_ctc",
-            settings("Russian phones, unseen utterances", "speech", "phones", "per", kind="ctc", tokens="words"),
+            settings(
+                "Russian phones, unseen utterances", "speech", "phones", "per", kind="ctc", tokens="words", **LAPTOP
+            ),
             _clips(package, splits, "phones"),
             f"without silence ({PAUSE})",
         ),

@@ -291,6 +291,19 @@ def test_the_summary_has_a_line_a_fact_and_a_table_a_list(capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
+def test_a_negative_number_is_a_value() -> None:
+    assert list(spread(["--snr", "10", "-5", "-0.5", "-o", "x"])) == [
+        "--snr",
+        "10",
+        "--snr",
+        "-5",
+        "--snr",
+        "-0.5",
+        "-o",
+        "x",
+    ]
+
+
 def test_option_texts() -> None:
     assert names("conv, attention,") == ("conv", "attention")
     assert [size("--max-shard-size", text) for text in ("4096", "800MB", "1.5gb", "2 KB")] == [

@@ -237,3 +237,41 @@ def test_models_of_one_name_have_columns_of_their_own(probe: Probe, pitches: Pat
     assert header == ["task", "metric", *map(str, models), "logmel"]
     assert len(cells) == 1
     assert len(cells[0]) == 5
+
+
+def test_other_sound_is_other_data(probe: Probe, pitches: Path, tmp_path: Path) -> None:
+    (before,) = probe("logmel", pitches, head="knn")
+    soundfile.write(pitches / "low0.wav", tone(220.0, 0.3, np.random.default_rng(9)), RATE)
+    (after,) = probe("logmel", pitches, head="knn")
+    assert before.task.sha256 != after.task.sha256
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("metric: foo\n", "metric: value error, expected accuracy or uar for kind classification, received 'foo'"),
+        ("metric: wer\n", "expected accuracy or uar for kind classification, received 'wer'"),
+    ],
+)
+def test_a_metric_fits_its_kind(probe: Probe, pitches: Path, task: str, message: str) -> None:
+    labelled(pitches, _rows(pitches), task)
+    with pytest.raises(InputError, match=message):
+        probe("logmel", pitches)
+
+
+def test_more_shots_than_there_are(probe: Probe, pitches: Path) -> None:
+    with pytest.raises(InputError, match=r"shots: 500, but no class has more than [67] training clips"):
+        probe("logmel", pitches, head="ridge", shots=500)
+
+
+def test_one_test_clip_shows_nothing(probe: Probe, pitches: Path) -> None:
+    rows = [{key: row[key] for key in ("path", "label")} for row in _rows(pitches)]
+    rows = [row | {"split": "test" if at == 0 else "valid" if at % 4 == 0 else "train"} for at, row in enumerate(rows)]
+    with pytest.raises(InputError, match="one test clip, which shows nothing"):
+        probe("logmel", labelled(pitches, rows))
+
+
+def test_stretches_that_are_none(probe: Probe, pitches: Path) -> None:
+    labelled(pitches, [row | {"start": -1} for row in _rows(pitches)])
+    with pytest.raises(InputError, match="start -1 s, seconds None; expected a start of 0 or more"):
+        probe("logmel", pitches)

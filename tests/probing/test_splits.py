@@ -143,11 +143,11 @@ def test_named_folds_are_tested_one_by_one() -> None:
 
 
 def test_the_fingerprint_tells_labels_folds_and_trials_apart() -> None:
-    labels, splits = list("abab"), ["train", "train", "valid", "test"]
+    labels, splits = list("ababab"), ["train", "train", "valid", "valid", "test", "test"]
     same = assemble(task(), items(labels, splits=splits))
     assert same.sha256 == assemble(task(title="another"), items(labels, splits=splits)).sha256
-    assert same.sha256 != assemble(task(), items(list("abba"), splits=splits)).sha256
-    assert same.sha256 != assemble(task(), items(labels, splits=["train", "train", "test", "valid"])).sha256
+    assert same.sha256 != assemble(task(), items(list("abbaab"), splits=splits)).sha256
+    assert same.sha256 != assemble(task(), items(labels, splits=["train", "train", "test", "test", "valid", "valid"])).sha256
     assert same.sha256 != assemble(task(), items(labels, splits=splits), [(0, 1, False)]).sha256
 
 

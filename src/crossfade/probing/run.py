@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from crossfade.audio.sources import find_audio
+from crossfade.audio.decode import UnreadableError
+from crossfade.audio.sources import AudioFile, find_audio
 from crossfade.errors import InputError
 from crossfade.probing.cache import Cache
+from crossfade.probing.clips import hash_files
 from crossfade.probing.learners import Layers, ProtocolName, plan_lesson
 from crossfade.probing.measure import Background, Question, measure
 from crossfade.probing.results import Result, append_partial, read_partial, require_free, save_results
@@ -79,7 +81,7 @@ def probe(
             f"shots: expected 1 draw or more and one seed for each, received {draws} draws, {len(starts)} seeds"
         )
     asked = [task for name in _listed(tasks) for task in load_tasks(name)]
-    datasets = [_dataset(task, data, seed) for task in asked]
+    datasets = [_with_sound(_dataset(task, data, seed)) for task in asked]
     _distinct("tasks", [dataset.task.name for dataset in datasets])
     backgrounds = _backgrounds(_listed(noise), [snr] if isinstance(snr, int | float) else list(snr))
     questions = [
@@ -127,9 +129,8 @@ def _one(
 
 def _key(upstream: Upstream, dataset: Dataset, question: Question, number: int) -> str:
     """Stands for all that decides a result."""
-    told = asdict(question) | {
-        "backgrounds": [[str(one), [file.name for file in one.files]] for one in question.backgrounds]
-    }
+    heard = [[str(one), _sounds(one.files)] for one in question.backgrounds]
+    told = asdict(question) | {"backgrounds": heard}
     facts = [upstream.name, upstream.key, dataset.sha256, dataset.task.name, dataset.task.metric, told, number]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -139,6 +140,18 @@ def _dataset(task: Task, data: str | Path | Mapping[str, str | Path] | None, see
     if isinstance(data, Mapping):
         return load_dataset(task, data.get(task.name), seed=seed)
     return load_dataset(task, None if task.folder else data, seed=seed)
+
+
+def _with_sound(dataset: Dataset) -> Dataset:
+    """The data set under a hash that covers what its files hold: other sound under the same names is other data."""
+    sounds = _sounds([item.audio for item in dataset.items])
+    return replace(dataset, sha256=hashlib.sha256(json.dumps([dataset.sha256, sounds]).encode()).hexdigest())
+
+
+def _sounds(files: Sequence[AudioFile]) -> list[str]:
+    """Hash of every file; what cannot be read is alike."""
+    hashes = hash_files(files)
+    return ["unreadable" if isinstance(hashes[file], UnreadableError) else str(hashes[file]) for file in files]
 
 
 def _backgrounds(folders: Sequence[str | Path], levels: Sequence[float]) -> tuple[Background, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from crossfade.audio.sources import AudioFile
@@ -29,6 +29,20 @@ DEFAULTS: Mapping[Kind, tuple[str, Head]] = {
     "verification": ("eer", "linear"),
 }
 """The metric and the head of a task that says nothing of them."""
+
+
+METRICS_OF: Mapping[Kind, tuple[str, ...]] = {
+    "classification": ("accuracy", "uar"),
+    "slots": ("slot_accuracy",),
+    "tagging": ("roc_auc", "average_precision"),
+    "regression": ("r2",),
+    "key": ("key_score", "accuracy", "uar"),
+    "ctc": ("wer", "cer", "per"),
+    "frames": ("frame_accuracy",),
+    "beat": ("beat_f", "beat_f_untrimmed"),
+    "verification": ("eer",),
+}
+"""What each kind of predictions can be judged by."""
 
 
 class Protocol(Strict):
@@ -71,6 +85,14 @@ class Task(Strict):
     data: Data | None = None
     folder: Path | None = None
     """Where the data of a labelled folder is."""
+
+    @field_validator("metric")
+    @classmethod
+    def _fits(cls, metric: str, info: ValidationInfo) -> str:
+        known = METRICS_OF[info.data["kind"]] if "kind" in info.data else (metric,)
+        if metric not in known:
+            raise ValueError(f"expected {' or '.join(known)} for kind {info.data['kind']}")
+        return metric
 
     @model_validator(mode="before")
     @classmethod

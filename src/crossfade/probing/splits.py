@@ -34,6 +34,8 @@ def assemble(
     folds = _folds(task, items, seed, where)
     for fold in folds:
         _check(task, items, fold, where)
+    if sum(len(fold.test) for fold in folds) < 2:
+        raise InputError(f"{where}: one test clip, which shows nothing; expected at least two")
     if task.kind == "verification" and not trials:
         trials = _pairs(items, folds)
     return _dataset(task, tuple(items), folds, tuple(trials))
@@ -43,7 +45,7 @@ def few_shot(dataset: Dataset, shots: int, seed: int) -> Dataset:
     """The same tests with `shots` training and `shots` validation items of each class in every fold, drawn by `seed`.
 
     A class with fewer items gives all it has; without classes (ctc, regression, tagging, beat) it is `shots` in all.
-    Raises InputError for less than one shot.
+    Raises InputError for less than one shot, and for so many that every training item is drawn each time.
     """
     if shots < 1:
         raise InputError(f"shots: expected 1 or more items per class, received {shots}")
@@ -61,6 +63,11 @@ def few_shot(dataset: Dataset, shots: int, seed: int) -> Dataset:
         return torch.tensor(sorted(drawn), dtype=torch.int64)
 
     folds = tuple(Fold(draw(fold.train), draw(fold.valid), fold.test) for fold in dataset.folds)
+    if all(len(few.train) == len(fold.train) for few, fold in zip(folds, dataset.folds, strict=True)):
+        most = max(Counter(strata[index] for index in dataset.folds[0].train.tolist()).values())
+        raise InputError(
+            f"shots: {shots}, but no class has more than {most} training clips; give fewer, or leave it out"
+        )
     return _dataset(dataset.task, dataset.items, folds, dataset.trials)
 
 

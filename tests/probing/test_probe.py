@@ -273,5 +273,5 @@ def test_one_test_clip_shows_nothing(probe: Probe, pitches: Path) -> None:
 
 def test_stretches_that_are_none(probe: Probe, pitches: Path) -> None:
     labelled(pitches, [row | {"start": -1} for row in _rows(pitches)])
-    with pytest.raises(InputError, match="start -1 s, seconds None; expected a start of 0 or more"):
+    with pytest.raises(InputError, match="start -1 s, seconds None; expected 0 or more, and above 0"):
         probe("logmel", pitches)

@@ -147,7 +147,7 @@ def test_the_fingerprint_tells_labels_folds_and_trials_apart() -> None:
     same = assemble(task(), items(labels, splits=splits))
     assert same.sha256 == assemble(task(title="another"), items(labels, splits=splits)).sha256
     assert same.sha256 != assemble(task(), items(list("abbaab"), splits=splits)).sha256
-    assert same.sha256 != assemble(task(), items(labels, splits=["train", "train", "test", "test", "valid", "valid"])).sha256
+    assert same.sha256 != assemble(task(), items(labels, splits=[*splits[:2], *splits[4:], *splits[2:4]])).sha256
     assert same.sha256 != assemble(task(), items(labels, splits=splits), [(0, 1, False)]).sha256
 
 

@@ -127,7 +127,7 @@ def _item(task: Task, row: Row, source: str) -> Item:
     start, seconds = _number(row, "start", source) or 0.0, _number(row, "seconds", source)
     if start < 0 or (seconds is not None and seconds <= 0):
         raise InputError(
-            f"{source}: '{row['id']}': start {start:g} s, seconds {seconds}; expected a start of 0 or more and more than none"
+            f"{source}: '{row['id']}': start {start:g} s, seconds {seconds}; expected 0 or more, and above 0"
         )
     heard = min((limit for limit in (seconds, task.seconds) if limit), default=None)
     name = f"{row['id']}@{start:g}" if start or seconds else row["id"]

@@ -144,6 +144,8 @@ def _dataset(task: Task, data: str | Path | Mapping[str, str | Path] | None, see
 
 def _with_sound(dataset: Dataset) -> Dataset:
     """The data set under a hash that covers what its files hold: other sound under the same names is other data."""
+    if sum(len(fold.test) for fold in dataset.folds) < 2:
+        raise InputError(f"{dataset.task.name}: one test clip, which shows nothing; expected at least two")
     sounds = _sounds([item.audio for item in dataset.items])
     return replace(dataset, sha256=hashlib.sha256(json.dumps([dataset.sha256, sounds]).encode()).hexdigest())
 

@@ -178,12 +178,15 @@ def test_a_flipped_byte_is_refused_or_harmless(tmp_path_factory, position: int, 
     content = bytearray(path.read_bytes())
     content[position % len(content)] ^= flip
     path.write_bytes(content)
+    message, shapes = "", {}
     try:
         checkpoint = open_checkpoint(folder)
         shapes = {name: tuple(checkpoint.read(name).shape) for name in checkpoint.infos}
     except InputError as error:  # at once, or where an archive's record is only looked at when its tensor is read
-        assert str(error).startswith(str(path))
-        assert "\n" not in str(error)
+        message = str(error)
+    if message:
+        assert message.startswith(str(path))
+        assert "\n" not in message
     else:
         assert shapes == {name: info.shape for name, info in checkpoint.infos.items()}
 

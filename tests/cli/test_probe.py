@@ -49,16 +49,35 @@ def test_from_sounds_to_a_leaderboard(
         done(["report", output, "-o", tmp_path / page])
     assert "| logmel |" in (tmp_path / "board.md").read_text()
     assert main(["probe", "logmel", "--task", str(tones), "-o", str(tmp_path / "again.json")]) == 0
-    assert "100.0 ±" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "100.0 ±" in printed
+    assert printed.splitlines()[-2:] == [
+        "± is half the width of the 95 % interval.",
+        f"Written to {tmp_path / 'again.json'}.",
+    ]
+
+
+def test_a_recipe_says_the_same_and_the_command_line_wins(done: Done, tones: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"models: [logmel, fbank]\ntasks: {tones}\nhead: ridge\nseed: 3\n")
+    typed = done(["probe", "logmel", "fbank", "--task", tones, "--seed", "3", "-o", tmp_path / "typed.json"])
+    read = done(["probe", recipe, "-o", tmp_path / "read.json"])
+    assert read["results"] == typed["results"]
+    done(["probe", recipe, "--head", "knn", "-o", tmp_path / "knn.json"])
+    results = json.loads((tmp_path / "knn.json").read_text())["results"]
+    assert [result["protocol"]["head"] for result in results] == ["knn", "knn"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([], "--task: expected what to measure"),
         (["--task", "tons"], "tons: no such task or folder; "),
         (["--task", "ks"], "ks: needs its data, which is not given; Speech Commands is published by TensorFlow"),
         (["--task", "month", "--layers", "first"], "--layers first: expected weighted, last or the number of a layer"),
         (["--task", "month", "--snr", "10"], "--snr says how loud --noise is"),
+        (["--task", "month", "--draws", "3"], "--draws says how often --shots are drawn, which is not given"),
+        (["--task", "month", "--head", "foo"], "'foo' is not one of 'linear', 'mlp', 'ridge', 'knn', 'frame', 'blstm'"),
         (["--task", "ks", "er", "--data", "a", "b"], "--data a: expected NAME=DIR where several are given"),
         (["--task", "month", "--cache-size", "much"], "expects a size such as 5GB"),
     ],
@@ -94,3 +113,10 @@ def test_columns_and_classes_that_are_not_there(refused: Refused, tones: Path, t
     made = {name: folder(name, changed, task) for name, (changed, task, _) in cases.items()}
     for name, (_, _, message) in cases.items():
         assert message in refused(["probe", "logmel", "--task", made[name], "-o", tmp_path / "results.json"])
+
+
+@pytest.mark.parametrize("verb", ["probe", "compare", "report"])
+def test_help_fits_a_terminal(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([verb, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -276,4 +276,4 @@ def test_a_recipe_that_cannot_be_meant(
 
 def test_no_such_recipe(tmp_path: Path, refused: Refused) -> None:
     line = refused(["merge", tmp_path / "absent.yaml", "-o", tmp_path / "out"])
-    assert line == f"error: {tmp_path / 'absent.yaml'}: no such recipe\n"
+    assert line == f"error: {tmp_path / 'absent.yaml'}: no such file; expected a YAML file\n"

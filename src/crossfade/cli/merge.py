@@ -20,6 +20,7 @@ from crossfade.cli.options import (
     names,
     settings,
     size,
+    typed,
 )
 from crossfade.errors import InputError
 
@@ -104,9 +105,9 @@ def merge(
 
     \b
     Examples:
-      crossfade merge facebook/hubert-base-ls960 m-a-p/MERT-v0-public --audio clips -o unified
-      crossfade merge ./speech ./music --weight 0.7 --method regression --reference-audio a --other-audio b -o unified
-      crossfade merge ./speech ./music --method ties --base ./ancestor --set density=0.2 -o unified
+      crossfade merge ./speech ./music --audio clips -o unified
+      crossfade merge ./speech ./music --method regression --audio clips -o u
+      crossfade merge ./a ./b --method ties --base ./base --set density=0.2 -o u
       crossfade merge recipe.yaml -o unified
     """
     options: dict[str, Any] = {
@@ -130,7 +131,7 @@ def merge(
         "overwrite": overwrite,
     }
     if other is None:
-        options = _recipe(first) | {name: value for name, value in options.items() if _typed(context, name)}
+        options = _recipe(first) | typed(context, options)
     else:
         options |= {"reference": first, "other": other}
 
@@ -160,8 +161,3 @@ def _recipe(name: str) -> dict[str, Any]:
     from crossfade.merging.recipe import read_recipe
 
     return read_recipe(Path(name))
-
-
-def _typed(context: Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from crossfade.errors import InputError
 
@@ -49,6 +49,12 @@ Json = Annotated[bool, Option("--json", help="End with the result as one line of
 
 POINTS = "conv,feed_forward,attention"
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def typed(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `options` that stand on the command line: they win over a recipe's."""
+    sources = {name: context.get_parameter_source(name) for name in options}
+    return {name: options[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 
 
 def names(text: str) -> tuple[str, ...]:

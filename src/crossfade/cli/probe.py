@@ -1,11 +1,11 @@
 """crossfade probe"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
-from crossfade.cli.options import MODEL, Device, Json, Overwrite, Quiet, Seed, size
+from crossfade.cli.options import MODEL, Device, Json, Overwrite, Quiet, Seed, size, typed
 from crossfade.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 Models = Annotated[
     list[str],
-    Argument(metavar="MODEL...", help=f"Encoders to probe, or the baselines fbank and logmel. {MODEL}"),
+    Argument(metavar="MODEL", help=f"Encoders to probe, or the baselines fbank and logmel. {MODEL}"),
 ]
 Tasks = Annotated[
-    list[str],
+    list[str] | None,
     Option(
         "--task",
         metavar="NAME|DIR...",
@@ -48,7 +48,9 @@ Layers = Annotated[
 ]
 Seeds = Annotated[int, Option(min=1, metavar="N", help="Heads to train, each from another start.")]
 Shots = Annotated[int | None, Option(min=1, metavar="K", help="Train on K clips of each class only.")]
-Draws = Annotated[int, Option(min=1, metavar="N", help="How often those K clips are drawn.")]
+Draws = Annotated[
+    int | None, Option(min=1, metavar="N", help="How often those K clips are drawn.  [default: 10]", show_default=False)
+]
 Noise = Annotated[
     list[str] | None,
     Option("--noise", metavar="DIR...", help="Test clips are heard over these sounds too: noise, music under speech."),
@@ -73,16 +75,17 @@ CacheSize = Annotated[
 
 
 def probe(
+    context: Context,
     models: Models,
-    task: Tasks,
     output: Output,
+    tasks: Tasks = None,
     data: Data = None,
     protocol: Protocol = "sweep",
     head: Head = None,
     layers: Layers = None,
     seeds: Seeds = 1,
     shots: Shots = None,
-    draws: Draws = 10,
+    draws: Draws = None,
     noise: Noise = None,
     snr: Snr = None,
     beam: Beam = 1,
@@ -99,52 +102,65 @@ def probe(
     """Measure what frozen encoders know of tasks.
 
     A small head is trained on each encoder's features, which are computed once and kept.
+    With a recipe, what is given on the command line wins over what the recipe says.
 
     \b
     Examples:
       crossfade probe ./unified fbank --task embedded -o results.json
       crossfade probe ./unified --task my/labelled/folder --shots 5 -o few.json
       crossfade probe ./a ./b --task ks --data ks=/data/speech_commands -o ks.json
-      crossfade probe ./a --task er --data iemocap --noise musan --snr 20 10 0 -o er.json
+      crossfade probe ./a --task er --data iemocap --noise musan -o er.json
+      crossfade probe recipe.yaml -o results.json
     """
+    if draws and not shots:
+        raise InputError("--draws says how often --shots are drawn, which is not given; add --shots K")
+    options: dict[str, Any] = {
+        "tasks": tasks,
+        "data": places(data),
+        "protocol": protocol,
+        "head": head,
+        "layers": which(layers),
+        "seeds": seeds,
+        "shots": shots,
+        "draws": draws or 10,
+        "noise": noise or (),
+        "snr": snr or 10.0,
+        "beam": beam,
+        "seed": seed,
+        "precision": precision,
+        "window": window,
+    }
+    if len(models) == 1 and models[0].endswith((".yaml", ".yml")):
+        from crossfade.probing.recipe import read_recipe
+
+        options = read_recipe(Path(models[0])) | typed(context, options)
+    else:
+        options["models"] = models
+    if not options["tasks"]:
+        raise InputError("--task: expected what to measure: names of tasks, 'embedded', or labelled folders")
+    if snr and not options.get("noise"):
+        raise InputError("--snr says how loud --noise is, which is not given; add --noise DIR")
+
     from crossfade.cli.output import show_table
     from crossfade.cli.progress import progress
     from crossfade.probing import probe as measure
-    from crossfade.report.results import results_table
+    from crossfade.report.results import meaning, results_table
 
-    if snr and not noise:
-        raise InputError("--snr says how loud --noise is, which is not given; add --noise DIR")
     found = measure(
-        models,
-        task,
-        output,
-        data=places(data),
-        protocol=protocol,
-        head=head,
-        layers=which(layers),
-        seeds=seeds,
-        shots=shots,
-        draws=draws,
-        noise=noise or (),
-        snr=snr or 10.0,
-        beam=beam,
-        seed=seed,
+        **options,
+        output=output,
         device=device,
-        precision=precision,
-        window=window,
         cache=cache,
         cache_bytes=size("--cache-size", cache_size) if cache_size else None,
         overwrite=overwrite,
         progress=progress(quiet),
     )
     skipped = sum(len(result.skipped) for result in found)
-    last = f"{len(found)} results in {output}." + (
-        f" {skipped} clips could not be used; the file names them." if skipped else ""
-    )
+    last = meaning(found) + (f" Clips that could not be used: {skipped}; the file names them." if skipped else "")
     show_table(
         "Frozen features",
         results_table(found),
-        last,
+        f"{last}\nWritten to {output}.",
         {"output": str(output), "results": [told(result) for result in found]},
         quiet=quiet,
         as_json=as_json,
@@ -153,7 +169,7 @@ def probe(
 
 def told(result: "Result") -> dict[str, object]:
     """A result without its single predictions."""
-    kept = ("metric", "better", "value", "interval", "values")
+    kept = ("metric", "better", "value", "interval", "group_interval", "values")
     named = {"model": result.model.name, "task": result.task.name, "condition": result.protocol.condition}
     return named | {name: getattr(result, name) for name in kept}
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from crossfade.errors import InputError, nearest
+from crossfade.documents import read_yaml, validated
 
 Paths = str | list[str]
 
@@ -37,24 +36,5 @@ class Recipe(BaseModel):
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """The arguments of `crossfade.merge` that a recipe states. Raises InputError."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected keys and values, received {type(content).__name__}")
-    for key in content:
-        if key not in Recipe.model_fields:
-            raise InputError(f"{path}: unknown key {key!r}; {nearest(str(key), Recipe.model_fields)}")
-    try:
-        recipe = Recipe.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        received = "" if first["type"] == "missing" else f", received {first['input']!r}"
-        raise InputError(f"{path}: {where}: {first['msg'].lower()}{received}") from None
+    recipe = validated(Recipe, read_yaml(path), path)
     return recipe.model_dump(include=recipe.model_fields_set)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
+from crossfade.documents import read_yaml, validated
 from crossfade.errors import InputError, nearest
-from crossfade.probing.results import Record, Result, first_fault
+from crossfade.probing.results import Record, Result
 
 PRESETS = Path(__file__).parent / "presets"
 FULL = 1000.0
@@ -87,14 +88,7 @@ def load_preset(name: str | Path) -> Preset:
     path = PRESETS / f"{name}.yaml" if name in presets() else Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"score: '{name}' is no preset and no YAML file; {nearest(str(name), presets())}")
-    try:
-        preset = Preset.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a preset's YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    except ValidationError as error:
-        raise InputError(first_fault(error, str(path))) from None
+    preset = validated(Preset, read_yaml(path), path)
     _check(preset, str(path))
     return preset
 
@@ -158,7 +152,7 @@ def score_values(
     present = [task for task in preset.tasks if task in values]
     missing = tuple(task for task in preset.tasks if task not in values)
     if missing and not (partial and present):
-        hint = "" if not present else "; measure them, or ask for a partial score"
+        hint = "" if not present else "; measure them, or ask for a partial score (--partial)"
         raise InputError(f"{of}: {preset.name} needs tasks that are missing: {', '.join(missing)}{hint}")
     for task in present:
         if metrics is not None and metrics[task] != preset.tasks[task].metric:
@@ -181,9 +175,9 @@ def score_results(preset: Preset, results: Sequence[Result], *, partial: bool = 
     """The score of one model's results on clean audio with all training clips.
 
     Raises:
-        InputError: as `score_values`, or a task measured twice.
+        InputError: as `score_values`, or one of the tasks measured twice.
     """
-    found = clean(results)
+    found = clean([result for result in results if result.task.name in preset.tasks])
     return score_values(
         preset,
         {task: result.value for task, result in found.items()},

@@ -1,0 +1,55 @@
+"""YAML files that a user writes, against the model of what they may say."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ValidationError
+
+from crossfade.errors import InputError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Listed = BeforeValidator(lambda told: told if isinstance(told, list | tuple) else [told])
+"""One thing may be said without a list around it."""
+
+SHOWN = 80
+"""Characters of a value that a message repeats."""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; an empty one has none. Raises InputError."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a YAML file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict | None):
+        raise InputError(f"{path}: expected keys and values, received {type(content).__name__}")
+    return content or {}
+
+
+def validated(model: type[Model], content: Mapping[Any, Any], where: object) -> Model:
+    """`content` as a `model`. Raises InputError that names `where`, the first key at fault and what was expected."""
+    for key in content:
+        if key not in model.model_fields:
+            raise InputError(f"{where}: unknown key '{key}'; {nearest(str(key), model.model_fields)}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_fault(error)}") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """One line about the first field at fault: where it is, what was expected, what was received."""
+    first = error.errors()[0]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    message = first["msg"].removeprefix("Value error, ")
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    received = "" if isinstance(first["input"], Mapping) else f", received {shown}"
+    return f"{field}{': ' if field else ''}{message[0].lower()}{message[1:]}{received}"

@@ -18,9 +18,17 @@ from crossfade.alignment import align
 from crossfade.encoders.families import POINTS
 from crossfade.merging import merge
 from crossfade.progress import SILENT
-from crossfade.quickstart.measure import read_task
-from crossfade.quickstart.pack import ENCODERS, calibration_folders, load_tasks
-from crossfade.quickstart.story import CLIP_SECONDS, FITTED_CLIPS, UNALIGNED, WITHOUT_RESIDUAL, Row, measure_all
+from crossfade.quickstart.pack import ENCODERS, calibration_folders
+from crossfade.quickstart.story import (
+    CLIP_SECONDS,
+    FITTED_CLIPS,
+    TASKS,
+    UNALIGNED,
+    WITHOUT_RESIDUAL,
+    Row,
+    measure_all,
+    rows_of,
+)
 
 WAYS: dict[str, tuple[str, dict[str, Any] | None]] = {
     UNALIGNED: ("none", None),
@@ -59,8 +67,7 @@ def measure(weight: float, seed: int, scratch: Path) -> list[Row]:
         models[name, weight] = scratch / str(number)
         merge(speech, music, models[name, weight], weight=weight, **drawn, **how)
         print(f"merged: {name}", flush=True)
-    tasks = [read_task(task, 16000) for task in load_tasks()]
-    return measure_all(models, tasks, seed, SILENT)
+    return rows_of(measure_all(models, TASKS, seed, SILENT), seed)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from crossfade.probing.upstreams import open_upstream
 from crossfade.quickstart.pack import PACK
 
 RATE, BATCH = 16000, 32
-TASKS = ("month", "instrument")
+TASKS = ("month", "note_instrument")
 
 
 class PublishedHead(nn.Module):

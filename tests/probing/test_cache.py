@@ -158,6 +158,20 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     assert not shards[0].exists()
 
 
+def test_room_is_made_for_what_comes(tmp_path: Path) -> None:
+    shards = [aged(filled(tmp_path, range(n, n + 1)), 9 - n) for n in range(4)]
+    size = shards[0].stat().st_size
+    cache = Cache(tmp_path, 4 * size)
+    assert cache.shelf(KEY, "mean").get(entry(0)) is not None
+    with pytest.raises(InputError, match=r"cache size: .* the limit is .* MB; raise it or leave it out"):
+        cache.make_room(3 * size + 1)
+    assert [shard.exists() for shard in shards] == [True] * 4
+    cache.make_room(2 * size)
+    assert [shard.exists() for shard in shards] == [True, False, False, True]
+    Cache(tmp_path).make_room(10**12)
+    assert shards[3].exists()
+
+
 def test_what_a_run_has_written_stays_while_it_runs(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 0)
     shelf = cache.shelf(KEY, "mean")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measured import answers, result, scored
+from measured import COST, answers, result, scored
 from scipy import stats
 
 from crossfade.errors import InputError
@@ -117,16 +117,17 @@ RELABELLED = scored(["class 3", *LABELS[1:]], answers(LABELS, 0.8, 0))
     ("other", "reason"),
     [
         ({"sha256": "others"}, "other clips, labels or folds (task hashes data and others)"),
-        ({"steps": 900}, "protocol: steps is 500 and 900"),
-        ({"layers": "last"}, "protocol: layers is weighted and last"),
-        ({"mixup": 0.7}, "protocol: mixup is None and 0.7"),
+        ({"steps": 900}, "other settings: steps 500 and 900, in results 1 and results 2"),
+        ({"layers": "last"}, "other settings: layers weighted and last"),
+        ({"mixup": 0.7}, "other settings: mixup none and 0.7"),
+        ({"head": "mlp", "beam": 3}, "other settings: head linear and mlp, beam 1 and 3"),
+        ({"head": "ridge", "steps": None, "rates": ()}, "other settings: head linear and ridge, in"),
         ({"metric": "uar"}, "metric accuracy and uar"),
-        ({"items": SHORT}, "10 test items are in one of them only, 'clip-0190' among them"),
-        ({"items": RELABELLED}, "1 test items have other labels, groups or folds, 'clip-0000' among them"),
-        ({"value": 12.0}, "value 12 in results 2 does not follow from its items, which give 72.5"),
-        ({"condition": "babble at 10 dB"}, "not measured for merged"),
-        ({"shots": 5}, "not measured for merged"),
-        ({"task": "drums"}, "not measured for merged"),
+        ({"items": SHORT}, "test items that are in one of them only: 10, 'clip-0190' among them"),
+        ({"items": RELABELLED}, "test items with other labels, groups or folds: 1, 'clip-0000' among them"),
+        ({"condition": "babble at 10 dB"}, "not measured for speech"),
+        ({"shots": 5}, "not measured for speech"),
+        ({"task": "drums"}, "not measured for speech"),
     ],
 )
 def test_what_cannot_be_compared_is_named(other: dict[str, Any], reason: str) -> None:
@@ -136,11 +137,10 @@ def test_what_cannot_be_compared_is_named(other: dict[str, Any], reason: str) ->
     made = compare(one, [result("merged", task, **asked), heard("merged", GOOD)])
     assert only(made).task == "words"
     assert reason in made.not_comparable[0].reason
-    assert made.not_comparable[0].task == "melody"
+    assert made.not_comparable[0].task == task
     if reason.startswith("not measured"):
-        assert made.not_comparable[1].reason == "not measured for speech"
-        assert made.not_comparable[1].task == task
-    with pytest.raises(InputError, match="nothing can be compared with speech: melody: "):
+        assert [one.model for one in made.not_comparable] == ["merged", "speech"]
+    with pytest.raises(InputError, match="nothing can be compared with speech: "):
         compare(one[:1], [result("merged", task, **asked)])
 
 
@@ -166,16 +166,117 @@ def test_by_group() -> None:
     by_group = only(compare(*files, unit="group"))
     assert by_group.test == "paired bootstrap over groups"
     assert by_group.verdict == "no difference shown"
-    with pytest.raises(InputError, match="200 test items have no group"):
+    with pytest.raises(InputError, match="test items without a group: 200"):
         compare([result("speech")], [result("merged")], unit="group")
+    few = scored(LABELS, LABELS, groups=["a", "b"] * 100)
+    with pytest.raises(InputError, match="unit group: expected 5 groups or more, the test items have 2"):
+        compare([result("speech", items=few)], [result("merged", items=few)], unit="group")
 
 
-def test_several_protocols_for_one_task() -> None:
+def test_each_setting_meets_its_counterpart() -> None:
     one = [result("speech", head="mlp"), result("speech"), result("speech", head="knn", layers=3)]
     other = [result("merged"), result("merged", head="mlp"), result("merged", head="knn", layers=2)]
     made = compare(one, other)
-    assert len(made.differences) == 2
-    assert made.not_comparable[0].reason.startswith("protocol: layers is 3 and 2")
+    assert [found.setting for found in made.differences] == [
+        "melody (head mlp, layers weighted)",
+        "melody (head linear, layers weighted)",
+    ]
+    (lost,) = made.not_comparable
+    assert lost.reason == "other settings: layers 3 and 2, in results 1 and results 2"
+
+
+def test_a_setting_that_only_one_has_says_what_the_other_has() -> None:
+    """Not `not measured`: the closest result of the same task is named, once, whoever has it."""
+    both = [result("merged"), result("merged", head="ridge", steps=None)]
+    there, back = compare([result("speech")], both), compare(both, [result("speech")])
+    assert [(one.model, one.reason) for one in there.not_comparable] == [
+        ("merged", "other settings: head linear and ridge, in results 1 and results 2")
+    ]
+    assert [(one.model, one.reason) for one in back.not_comparable] == [
+        ("merged", "other settings: head ridge and linear, in results 1 and results 2")
+    ]
+    (lost,) = compare([result("speech"), heard("speech", BAD)], [both[1], heard("merged", BAD)]).not_comparable
+    assert lost.reason.startswith("other settings: head linear and ridge")
+
+
+# One model and itself ------------------------------------------------------------------------------------------------
+
+
+def test_heads_of_one_model() -> None:
+    """One model alone: its settings are compared, on every task that has both."""
+    linear = [result("speech", right=0.5), heard("speech", BAD, steps=900)]
+    ridge = [
+        result("speech", right=0.9, seed=1, head="ridge", steps=None, rates=()),
+        heard("speech", BAD, head="ridge", steps=None, rates=()),
+    ]
+    made = compare(linear, ridge)
+    assert (made.reference, made.models) == ("speech (head linear)", ("speech (head ridge)",))
+    assert made.sentence() == (
+        "Real differences from speech (head linear): speech (head ridge) is better on melody. "
+        "The other one cannot be told from chance."
+    )
+    back = compare(linear, ridge, reference="speech (head ridge)")
+    assert [one.verdict for one in back.differences] == ["worse", "no difference shown"]
+    with pytest.raises(InputError, match=r"reference: no results of 'speech'; known: speech \(head linear\), speech"):
+        compare(linear, ridge, reference="speech")
+
+
+def test_one_model_of_several() -> None:
+    """With others in the files every setting meets its own, unless one model is asked for."""
+    linear, ridge = ([result(model, head=head) for model in ("speech", "merged")] for head in ("linear", "ridge"))
+    assert [(one.model, one.way) for one in compare(linear, ridge).differences] == [
+        ("merged", "head linear"),
+        ("merged", "head ridge"),
+    ]
+    made = compare(linear, ridge, model="merged")
+    assert (made.reference, made.models) == ("merged (head linear)", ("merged (head ridge)",))
+    assert only(made).setting == "melody"
+    with pytest.raises(InputError, match="model: no results of 'merge'; did you mean 'merged'"):
+        compare(linear, ridge, model="merge")
+    with pytest.raises(InputError, match="or of one under two settings; received only merged"):
+        compare(linear, model="merged")
+
+
+def test_as_few_settings_as_tell_apart() -> None:
+    sweep = result(steps=900, rates=(0.1, 0.2))
+    published = [
+        result(steps=steps, rates=(0.1,), batch=8, published=True, beam=beam) for steps, beam in ((300, 1), (300, 3))
+    ]
+    made = compare([sweep], published)
+    assert [made.reference, *made.models] == [
+        "speech (published no, beam 1)",
+        "speech (published yes, beam 1)",
+        "speech (published yes, beam 3)",
+    ]
+    conditions = [result(), result(condition="babble at 10 dB")]
+    with pytest.raises(InputError, match="received only speech"):
+        compare(conditions)
+    assert len(compare(conditions, [result(head="mlp")]).not_comparable) == 1
+
+
+# The same again ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_answers_twice_are_one() -> None:
+    one, other = [result("speech"), heard("speech", BAD)], [result("merged"), heard("merged", GOOD)]
+    again = [found.model_copy(update={"cost": COST.model_copy(update={"seconds_heads": 9.0})}) for found in one]
+    made = compare(one, other, again)
+    assert made.notes == ("Counted once: results that results 1 and results 3 share (2)",)
+    assert made.differences == compare(one, other).differences
+    with pytest.raises(InputError) as refused:
+        compare(one, other, [result("speech", seed=9)])
+    assert str(refused.value) == (
+        "speech is measured twice on melody under one protocol with unlike answers, in results 1 and in results 3; "
+        "leave one of them out"
+    )
+
+
+def test_a_value_that_is_not_its_items() -> None:
+    with pytest.raises(InputError) as refused:
+        compare([result("speech")], [result("merged", value=12.0)])
+    assert str(refused.value) == (
+        "results 2: merged on melody: value 12 does not follow from its items, which give 72.5; probe again"
+    )
 
 
 # Who is who ----------------------------------------------------------------------------------------------------------
@@ -186,20 +287,22 @@ def test_files_and_names(tmp_path: Path) -> None:
         save_results(tmp_path / f"{name}.json", [result("merged", weights=f"{name}{name}{name}", right=0.7)])
     made = compare(tmp_path / "a.json", str(tmp_path / "b.json"))
     assert (made.reference, made.models) == ("merged@aaa", ("merged@bbb",))
-    with pytest.raises(InputError) as refused:
-        compare(tmp_path / "a.json", [result("speech")], tmp_path / "a.json")
-    assert "merged is measured twice on melody under one protocol, in" in str(refused.value)
 
 
 def test_whom_to_compare() -> None:
-    with pytest.raises(InputError, match="compare needs results of two models or more; received only those of speech"):
+    with pytest.raises(
+        InputError,
+        match="compare needs results of two models or more, or of one under two settings; received only speech",
+    ):
         compare([result("speech")])
     with pytest.raises(InputError, match="reference: no results of 'speach'; did you mean 'speech'"):
         compare([result("speech")], [result("merged")], reference="speach")
     with pytest.raises(InputError, match="no results in what was given"):
         compare([])
     unknown = [result(model).model_copy(update={"metric": "acuracy"}) for model in ("speech", "merged")]
-    with pytest.raises(InputError, match="metric 'acuracy' is unknown; did you mean 'accuracy'"):
+    with pytest.raises(
+        InputError, match="results 1: speech on melody: metric 'acuracy' is unknown; did you mean 'accuracy'"
+    ):
         compare(unknown)
 
 
@@ -228,4 +331,12 @@ def test_scores_are_compared_too() -> None:
     assert found.interval == pytest.approx((found.difference - half, found.difference + half), rel=0.02)
     with pytest.raises(InputError, match="merged compared with speech: small needs tasks that are missing: melody"):
         compare(one[:1], other[:1], score=PRESET)
+    many = [result(model, head=head) for model in ("speech", "merged") for head in ("linear", "mlp")]
+    with pytest.raises(InputError, match=r"merged: melody \(head linear\) is one of several settings of its task"):
+        compare(one[:1], other[:1], many, score=PRESET)
+    drums = [result(model, "drums", head=head) for model in ("speech", "merged") for head in ("linear", "mlp")]
+    assert compare(one, other, drums, score=PRESET).scores == (found,)  # of no concern to the score
+    more = compare(one, other, drums, [result("fbank", "drums")], score=PRESET, partial=True)
+    assert [one.model for one in more.scores] == ["merged"]
+    assert more.notes == ("fbank shares no task of small with speech",)
     assert compare(one[:1], other[:1], score=PRESET, partial=True).scores[0].score.missing == ("melody",)

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crossfade.audio.decode import read_audio
+from crossfade.audio.decode import encoded, read_audio
 from crossfade.audio.mixing import Mix, mix
 from crossfade.audio.sources import AudioFile
 from crossfade.errors import InputError
+from crossfade.probing import clips as clips_module
 from crossfade.probing import features as module
 from crossfade.probing.cache import Cache
+from crossfade.probing.clips import hash_files
 from crossfade.probing.features import Clip, extract
 from crossfade.probing.upstreams import Upstream, open_upstream
 
@@ -169,6 +171,22 @@ def test_nothing_is_decoded_twice(hubert: Upstream, clips, tmp_path: Path, monke
         assert (found.computed, found.cached) == (0, 3)
 
 
+def test_files_are_hashed_again_only_if_they_changed(clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [clip.audio for clip in clips(1000, 2000)]
+    row = AudioFile("row", lambda: b"sound")
+    before, read = hash_files([*files, row]), list[str]()
+    monkeypatch.setattr(clips_module, "encoded", lambda file: (read.append(file.name), encoded(file))[1])
+    assert hash_files([*files, AudioFile(files[0].name, files[0].content), row]) == before
+    assert read == []
+    clips(1000, 3000)
+    changed = hash_files(files)
+    assert changed == {files[0]: before[files[0]], files[1]: changed[files[1]]}
+    assert changed[files[1]] != before[files[1]]
+    assert sorted(read) == ["0.wav", "1.wav"]
+    (tmp_path / "audio" / "1.wav").unlink()
+    assert str(hash_files(files)[files[1]]) == "cannot be opened: No such file or directory"
+
+
 def test_the_same_sound_is_heard_once(hubert: Upstream, clips, tmp_path: Path) -> None:
     asked = clips(3000, 400)
     upstream, ear = counting(hubert)
@@ -221,13 +239,32 @@ def test_damaged_entries_are_computed_again(hubert: Upstream, clips, tmp_path: P
     torch.testing.assert_close(found.means, first.means, atol=1e-6, rtol=0)
 
 
-def test_a_limit_never_takes_what_is_in_use(hubert: Upstream, clips, tmp_path: Path) -> None:
-    asked = clips(3000, 400, 800)
+def test_a_limit_holds_and_takes_what_is_no_longer_used(hubert: Upstream, clips, tmp_path: Path) -> None:
+    asked, folder, logmel = clips(3000, 4000, 8000), tmp_path / "cache", open_upstream("logmel")
+    enough = 200_000
     for _ in range(2):
-        found = extract(hubert, asked, pool="frames", cache=Cache(tmp_path / "cache", 0))
-        assert [found.frames(index).shape[1] for index in range(3)] == [75, 10, 20]
-    extract(open_upstream("logmel"), asked, pool="mean", cache=Cache(tmp_path / "cache", 0))
-    assert len(list((tmp_path / "cache").glob("*/*"))) == 1
+        found = extract(hubert, asked, pool="frames", cache=Cache(folder, enough))
+        assert [found.frames(index).shape[1] for index in range(3)] == [75, 100, 200]
+    (kept,) = folder.glob("*/*")
+    cache = Cache(folder, kept.stat().st_size + 1000)
+    extract(hubert, asked, pool="frames", cache=cache)
+    with pytest.raises(InputError, match=r"needs about .* MB of features, the limit is"):
+        extract(logmel, asked, pool="frames", cache=cache)
+    assert list(folder.glob("*/*")) == [kept]
+    cache.used.clear()
+    extract(logmel, asked, pool="frames", cache=cache)
+    (other,) = folder.glob("*/*")
+    assert other.parent.name == logmel.key
+
+
+@pytest.mark.parametrize(("pool", "need"), [("mean", 3 * 80 * 4), ("frames", 94 * 80 * 2)])
+def test_features_that_do_not_fit_are_refused_before_a_clip_is_heard(pool: Any, need: int, clips, tmp_path) -> None:
+    upstream, ear = counting(open_upstream("logmel"))
+    asked, folder = clips(3000, 4000, 8000), tmp_path / "cache"
+    with pytest.raises(InputError, match=rf"cache size: .* about {need / 1e6:.3g} MB of features, .*; raise it"):
+        extract(upstream, [*asked, *asked], pool=pool, cache=Cache(folder, need - 1))
+    assert (ear.batches, folder.exists()) == ([], False)
+    assert extract(upstream, asked, pool=pool, cache=Cache(folder, need)).computed == 3
 
 
 # Batches ------------------------------------------------------------------------------------------------------------

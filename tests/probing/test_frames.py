@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from torch.nn.functional import ctc_loss
 
 from crossfade.errors import InputError
 from crossfade.probing import frames as frames_module
-from crossfade.probing.frames import Blstm, Recurrent, bucketed, fit_frames
-from crossfade.probing.heads import HeadSettings, fresh
+from crossfade.probing.frames import Blstm, Linear, Recurrent, bucketed, fit_frames
+from crossfade.probing.heads import HeadSettings, fresh, stacked
 from crossfade.probing.kinds import FrameTargets, Text, encode_frames
 from crossfade.probing.metrics import METRICS
 from crossfade.probing.schema import Fold, Kind
@@ -93,6 +94,63 @@ def test_a_linear_head_is_torchs_on_padded_frames() -> None:
     torch.testing.assert_close(fitted.state["layers"][0], layers.detach(), atol=1e-5, rtol=1e-5)
     for name, linear in zip(("inner", "output"), linears, strict=True):
         torch.testing.assert_close(fitted.state[f"{name}.weight"][0].T, linear.weight.detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "exact"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_a_composed_head_is_the_head(dtype: torch.dtype, exact: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three heads of 16 between and 4 outputs: scores and every gradient, with what lies between and without it."""
+    _, targets, _ = sound("ctc")
+    generator = torch.Generator().manual_seed(0)
+    clips = [torch.randn(LAYERS, frames, WIDTH, generator=generator, dtype=dtype) for frames in (12, 17, 20)]
+    settings = replace(LINEAR, projection=16)
+    parts = [fresh(settings, LAYERS, WIDTH, targets.outputs, generator) for _ in range(3)]
+    stacks = {name: torch.stack([part[name] for part in parts]).to(dtype) for name in parts[0]}
+    found, ways = [], [Mock(side_effect=frames_module.composed), Mock(side_effect=dict)]
+    for way in ways:
+        monkeypatch.setattr(frames_module, "composed", way)
+        state = {name: value.clone().requires_grad_() for name, value in stacks.items()}
+        scores = Linear(settings, state).scores(clips, None)
+        targets.loss(scores, [0, 1, 2]).sum().backward()
+        found.append([*scores, *(value.grad for value in state.values())])
+    for short, plain in zip(*found, strict=True):
+        torch.testing.assert_close(short, plain, atol=exact, rtol=exact)
+    assert [way.call_count for way in ways] == [1, 1]
+
+
+def test_dropout_and_few_frames_go_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, targets, _ = sound("ctc")
+    way = Mock(side_effect=frames_module.composed)
+    monkeypatch.setattr(frames_module, "composed", way)
+    generator = torch.Generator().manual_seed(0)
+    settings = replace(LINEAR, projection=16, dropout=0.5)
+    state = stacked(fresh(settings, LAYERS, WIDTH, targets.outputs, generator), 2, "cpu")
+    Linear(settings, state).scores([torch.randn(LAYERS, 50, WIDTH)], generator)
+    Linear(settings, state).scores([torch.randn(LAYERS, 2, WIDTH)], None)
+    Linear(replace(settings, kind="mlp", hidden=16), state).scores([torch.randn(LAYERS, 50, WIDTH)], None)
+    assert not way.called
+    Linear(settings, state).scores([torch.randn(LAYERS, 50, WIDTH)], None)
+    assert way.called
+
+
+@pytest.mark.parametrize("head", ["frame", "mlp"])
+def test_a_head_that_diverged_is_trained_no_further(head: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its looks end, and the others are as without it."""
+    held, targets, fold = sound("ctc")
+    settings, many = HeadSettings(head, projection=5, hidden=5), replace(FAST, rates=(1e-3, 1e38, 1e-2), checks=3)
+    trained, plain = [], frames_module.Linear.scores
+
+    def scores(self: Linear, *arguments: Any) -> list[Tensor]:
+        trained.append(self.heads)
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(frames_module.Linear, "scores", scores)
+    with_it = fit_frames(held, targets, fold, settings, many)
+    assert (trained[0], trained[-1]) == (3, 2)
+    without = fit_frames(held, targets, fold, settings, replace(many, rates=(1e-3, 1e-2)))
+    assert [(look.step, look.valid) for look in with_it.curve if look.rate == 1e38] == [(2, None)]
+    for name, value in without.state.items():
+        torch.testing.assert_close(with_it.state[name], value, atol=1e-5, rtol=1e-5)
+    assert [look.rate for look in with_it.sweep if look.chosen] == [*with_it.rates] == [*without.rates]
 
 
 def replace_valid(fold: Fold) -> Fold:

@@ -17,8 +17,9 @@ from crossfade.probing import training as training_module
 from crossfade.probing.heads import Fitted, HeadSettings, fit_heads, fresh
 from crossfade.probing.kinds import ClipTargets, encode_clips, trial_scores
 from crossfade.probing.metrics import METRICS
+from crossfade.probing.results import SweepPoint
 from crossfade.probing.schema import DEFAULTS, Fold, Kind
-from crossfade.probing.training import RATES, Adam, Check, State, Training, clip_gradients, shuffled, sweep
+from crossfade.probing.training import RATES, Adam, State, Training, clip_gradients, shuffled, sweep
 
 LAYERS, WIDTH, CLASSES = 3, 8, 3
 NONE = torch.tensor([], dtype=torch.int64)
@@ -77,6 +78,23 @@ def test_adam_is_torchs_with_a_rate_for_each_head(block: int, monkeypatch: pytes
     for head, own in enumerate(theirs):
         for value, parameter in zip(ours, own, strict=True):
             torch.testing.assert_close(value[head], parameter.detach(), atol=1e-6, rtol=1e-6)
+
+
+def test_adam_follows_the_heads_that_are_kept() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 4, generator=generator)
+    gradients = torch.randn(6, 3, 4, generator=generator)
+    rates = torch.tensor([1e-3, 1e-2, 1e-1])
+    whole, parted = values.clone(), values.clone()
+    peer, adam = Adam([whole], 3), Adam([parted], 3)
+    for step, gradient in enumerate(gradients):
+        peer.step([gradient], rates)
+        if step == 3:
+            parted = parted[[0, 2]]
+            adam.follow([parted], [0, 2])
+        kept = [0, 1, 2] if step < 3 else [0, 2]
+        adam.step([gradient[kept]], rates[kept])
+    assert torch.equal(parted, whole[[0, 2]])
 
 
 @given(st.integers(0, 99), st.floats(0.01, 100))
@@ -164,10 +182,10 @@ def test_a_head_is_the_same_alone_and_among_others() -> None:
     shape, training = HeadSettings("mlp", hidden=6, dropout=0.2), replace(FAST, mixup=0.7, warmup=5)
     many = fit_heads(features, targets, fold, shape, replace(training, rates=RATES, seeds=(0, 5)))
     for seed in (0, 5):
-        looks = [check for check in many.curve if check["seed"] == seed]
+        looks = [check for check in many.curve if check.seed == seed]
         for rate in (RATES[2], RATES[9]):
             alone = fit_heads(features, targets, fold, shape, replace(training, rates=(rate,), seeds=(seed,)))
-            assert [*alone.curve] == [check for check in looks if check["rate"] == rate]
+            assert [*alone.curve] == [check for check in looks if check.rate == rate]
 
 
 def test_the_same_seed_gives_the_same_heads_to_the_last_bit() -> None:
@@ -204,10 +222,10 @@ def test_validation_chooses_rate_and_step_and_the_whole_curve_is_kept() -> None:
     fitted = fit_heads(features, targets, fold, SMALL, training)
     assert fitted.rates == (1e-2, 1e-2)
     assert len(fitted.curve) == 3 * 6 * 2
-    assert sorted({check["step"] for check in fitted.curve}) == [25, 50, 75, 100, 125, 150]
+    assert sorted({check.step for check in fitted.curve}) == [25, 50, 75, 100, 125, 150]
     assert len(fitted.sweep) == 3 * 2
     for seed, value in enumerate(accuracy(fitted, features, targets, fold.valid)):
-        best = max(check["valid"] or 0 for check in fitted.curve if check["seed"] == seed)
+        best = max(check.valid or 0 for check in fitted.curve if check.seed == seed)
         assert value == best
     assert min(accuracy(fitted, features, targets, fold.test)) > 80
     assert fitted.layer_weights.shape == (2, LAYERS)
@@ -219,22 +237,22 @@ def test_ties_go_to_the_earlier_look_then_to_the_earlier_rate() -> None:
     features, targets, fold = task(count=120)
     features[:, 1, :CLASSES] += 50 * targets.dense  # so easy that every look is at 100 %
     fitted = fit_heads(features, targets, fold, SMALL, Training(rates=(3e-2, 2e-2, 1e-2), steps=90, checks=3))
-    assert {check["valid"] for check in fitted.curve} == {100.0}
+    assert {check.valid for check in fitted.curve} == {100.0}
     assert fitted.rates == (3e-2,)
-    assert [check["step"] for check in fitted.sweep] == [30, 30, 30]
+    assert [check.step for check in fitted.sweep] == [30, 30, 30]
     first = fit_heads(features, targets, fold, SMALL, Training(rates=(3e-2,), steps=30, checks=1))
     torch.testing.assert_close(fitted.state["inner.weight"], first.state["inner.weight"])
 
 
 def test_a_sweep_is_the_best_look_of_each_rate() -> None:
     checks = [
-        Check(seed=0, rate=rate, step=step, valid=valid)
+        SweepPoint(seed=0, rate=rate, step=step, valid=valid)
         for rate, values in ((0.1, (5.0, None, 3.0)), (0.2, (None, 4.0, 4.0)), (0.3, (None, None, None)))
         for step, valid in enumerate(values, 1)
     ]
-    best = {check["rate"]: (check["step"], check["valid"]) for check in sweep(checks, METRICS["accuracy"])}
+    best = {check.rate: (check.step, check.valid) for check in sweep(checks, METRICS["accuracy"])}
     assert best == {0.1: (1, 5.0), 0.2: (2, 4.0), 0.3: (1, None)}
-    best = {check["rate"]: (check["step"], check["valid"]) for check in sweep(checks, METRICS["wer"])}
+    best = {check.rate: (check.step, check.valid) for check in sweep(checks, METRICS["wer"])}
     assert best == {0.1: (3, 3.0), 0.2: (2, 4.0), 0.3: (1, None)}
 
 
@@ -244,7 +262,7 @@ def test_without_validation_clips_the_last_step_is_taken() -> None:
     fitted = fit_heads(features, targets, alone, SMALL, replace(FAST, rates=(1e-2,)))
     watched = fit_heads(features, targets, fold, SMALL, replace(FAST, rates=(1e-2,), checks=1))
     assert torch.equal(fitted.state["inner.weight"], watched.state["inner.weight"])
-    assert fitted.curve == (Check(seed=0, rate=1e-2, step=FAST.steps, valid=None),)
+    assert fitted.curve == (SweepPoint(seed=0, rate=1e-2, step=FAST.steps, valid=None),)
     with pytest.raises(InputError, match="2 learning rates and no validation clips to choose by"):
         fit_heads(features, targets, alone, SMALL, replace(FAST, rates=(1e-2, 1e-3)))
 
@@ -253,7 +271,7 @@ def test_heads_that_diverge_are_left_out() -> None:
     features, targets, fold = task()
     fitted = fit_heads(features, targets, fold, SMALL, replace(FAST, rates=(1e38, 1e-2)))
     assert fitted.rates == (1e-2,)
-    assert {check["valid"] for check in fitted.curve if check["rate"] == 1e38} == {None}
+    assert {check.valid for check in fitted.curve if check.rate == 1e38} == {None}
     with pytest.raises(InputError, match=r"every head diverged \(learning rates 1e\+38\)"):
         fit_heads(features, targets, fold, SMALL, replace(FAST, rates=(1e38,)))
     with pytest.raises(InputError, match="every head diverged"):
@@ -342,7 +360,7 @@ def test_verification_compares_pairs() -> None:
     learned = METRICS["eer"].value(right, trial_scores(fitted.embeddings(features[192:])[0], trials))
     plain = METRICS["eer"].value(right, trial_scores(features[192:].mean(1), trials))
     assert learned < 0.7 * plain
-    values = [check["valid"] for check in fitted.sweep]
+    values = [check.valid for check in fitted.sweep]
     assert fitted.rates == ((1e-3, 1e-2)[values.index(min(values))],)
     with pytest.raises(InputError, match="expected two clips of one speaker and two of different ones"):
         fit_heads(features, targets, Fold(fold.train, torch.tensor([144, 156]), NONE), SMALL, FAST)

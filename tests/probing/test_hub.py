@@ -33,14 +33,16 @@ def hub_data(name: str, clip: dict[str, Any]) -> datasets.Dataset | datasets.Dat
         return datasets.DatasetDict(
             {s: rows_of(clip, text=["ONE CHAPTER"] * len(ids), speaker_id=ids) for s, ids in speakers.items()}
         )
-    if name == "genre":
-        part = rows_of(clip, genre=["blues", "rock"], label=[0, 1])
+    if name in ("genre", "instrument", "pitch"):
+        columns = {"genre": ["blues", "rock"], "instrument": ["synth_lead", "reed"], "pitch": [60, 21]}
+        part = rows_of(clip, **columns, label=[0, 1])
         return datasets.DatasetDict(train=part, validation=part, test=part)
     names, folds = ["dog", "rain"] * 5, [n // 2 + 1 for n in range(10)]
     return rows_of(clip, filename=[f"{n}.wav" for n in range(10)], fold=folds, category=names, src_file=list(range(10)))
 
 
-HUB = {"asr": (4, [(2, 1, 1)]), "genre": (6, [(2, 2, 2)]), "esc50": (10, [(6, 2, 2)] * 5)}
+PARTS = (6, [(2, 2, 2)])
+HUB = {"asr": (4, [(2, 1, 1)]), "esc50": (10, [(6, 2, 2)] * 5), "genre": PARTS, "instrument": PARTS, "pitch": PARTS}
 
 
 @pytest.mark.parametrize("name", HUB)

@@ -73,15 +73,15 @@ def test_validation_chooses_the_layer_that_knows() -> None:
     fold = Fold(torch.arange(40), torch.arange(40, 65), torch.arange(65, 90))
     fitted = fit_knn(features, targets, fold, neighbours=(1, 5, 100))
     assert fitted.layer == 1
-    assert {(choice["layer"], choice["neighbours"]) for choice in fitted.curve} == {
+    assert {(choice.layer, choice.neighbours) for choice in fitted.curve} == {
         (layer, count) for layer in range(3) for count in (1, 5, 40)
     }
-    best = max(choice["valid"] for choice in fitted.curve)
-    first = next(choice for choice in fitted.curve if choice["valid"] == best)
-    assert (fitted.layer, fitted.neighbours) == (first["layer"], first["neighbours"])
+    best = max(choice.valid or 0 for choice in fitted.curve)
+    first = next(choice for choice in fitted.curve if choice.valid == best)
+    assert (fitted.layer, fitted.neighbours) == (first.layer, first.neighbours)
     predicted = targets.decode(fitted.scores(features[fold.test])[0])
     assert sum(a == b for a, b in zip(predicted, labels[65:], strict=True)) >= 22
-    assert (fitted.rates, fitted.sweep) == ((), ())
+    assert [choice for choice in fitted.curve if choice.chosen] == [first]
 
 
 def test_test_clips_change_nothing() -> None:

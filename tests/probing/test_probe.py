@@ -11,7 +11,9 @@ import soundfile
 import tiny
 
 import crossfade
+from crossfade.audio.decode import encoded
 from crossfade.errors import InputError
+from crossfade.probing import clips
 from crossfade.probing import run as run_module
 from crossfade.probing.results import Result, journal, load_results
 from crossfade.report.results import results_table
@@ -143,6 +145,26 @@ def test_noise_is_heard_in_tests_alone(probe: Probe, pitches: Path, tmp_path: Pa
     assert clean.sweep == loud.sweep
 
 
+def test_every_file_is_hashed_once_in_a_run(
+    probe: Probe, pitches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise, read = tmp_path / "hiss", list[str]()
+    noise.mkdir()
+    soundfile.write(noise / "hiss.wav", np.random.default_rng(2).uniform(-0.5, 0.5, RATE), RATE)
+    monkeypatch.setattr(clips, "encoded", lambda file: (read.append(Path(file.name).name), encoded(file))[1])
+    found = probe(["logmel", "fbank"], pitches, head="knn", noise=noise, snr=(40, -40))
+    assert len(found) == 6
+    assert sorted(read) == sorted([*(row["path"] for row in _rows(pitches)), "hiss.wav"])
+
+
+def test_the_cache_holds_what_one_model_needs_for_one_task(probe: Probe, pitches: Path, tmp_path: Path) -> None:
+    logmel, fbank = (36 * width * 4 for width in (80, 240))
+    found = probe(["logmel", "fbank"], pitches, head="ridge", cache_bytes=fbank + logmel // 2)
+    assert same(found) == same(probe(["logmel", "fbank"], pitches, head="ridge"))
+    with pytest.raises(InputError, match=r"cache size: what is measured now needs about 0\.0397 MB"):
+        probe("fbank", pitches, head="ridge", cache_bytes=fbank - 1)
+
+
 def test_few_shots_are_drawn_several_times(probe: Probe, pitches: Path) -> None:
     (found,) = probe("logmel", pitches, head="ridge", shots=1, draws=4, seed=3)
     assert (found.protocol.shots, found.protocol.draws, found.seeds) == (1, 4, (3, 4, 5, 6))
@@ -249,7 +271,7 @@ def test_other_sound_is_other_data(probe: Probe, pitches: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("metric: foo\n", "metric: value error, expected accuracy or uar for kind classification, received 'foo'"),
+        ("metric: foo\n", "metric: expected accuracy or uar for kind classification, received 'foo'"),
         ("metric: wer\n", "expected accuracy or uar for kind classification, received 'wer'"),
     ],
 )

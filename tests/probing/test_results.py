@@ -41,6 +41,19 @@ def test_a_rate_that_diverged_has_no_value() -> None:
     assert SweepPoint(fold=0, seed=0, rate=10.0, valid=float("nan"), step=5).valid is None
 
 
+def test_a_file_from_before_a_field_was_there_is_read(tmp_path: Path) -> None:
+    path, point = tmp_path / "results.json", SweepPoint(fold=1, seed=2, rate=0.1, valid=3.0, step=4, chosen=True)
+    now = result().model_copy(update={"sweep": (point,), "group_interval": (1.0, 2.0)})
+    save_results(path, [now])
+    assert load_results(path) == [now]
+    content = json.loads(path.read_text())
+    del content["results"][0]["group_interval"], content["results"][0]["sweep"][0]["chosen"]
+    path.write_text(json.dumps(content))
+    (before,) = load_results(path)
+    assert (before.group_interval, before.sweep[0].chosen) == (None, False)
+    assert before.items == now.items
+
+
 def test_an_existing_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     save_results(path, [result()])

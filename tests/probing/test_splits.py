@@ -176,10 +176,14 @@ def test_refusals() -> None:
     assert "m.csv: '19.wav' has no split, others have; expected one of train, valid, test" in refusal(
         task(), items(many, None, [*splits[:-1], None])
     )
-    assert "m.csv: the test split of 15 clips is empty" in refusal(task(), items(many[:15], None, splits[:15]))
-    assert "m.csv: the train split of 5 clips is empty" in refusal(task(), items(many[:5], None, ["test"] * 5))
-    assert "m.csv: the train split of 20 clips is empty" in refusal(task(), items(many, ["one"] * 20))
-    assert "m.csv: the valid split of 20 clips is empty" in refusal(
+    assert "m.csv: nothing of 15 clips can be spared for the test split" in refusal(
+        task(), items(many[:15], None, splits[:15])
+    )
+    assert "m.csv: nothing of 5 clips can be spared for the train split" in refusal(
+        task(), items(many[:5], None, ["test"] * 5)
+    )
+    assert "m.csv: nothing of 20 clips can be spared for the train split" in refusal(task(), items(many, ["one"] * 20))
+    assert "m.csv: nothing of 20 clips can be spared for the valid split" in refusal(
         task(), items(many, ["one"] * 15 + ["two"] * 5, ["train"] * 15 + ["test"] * 5)
     )
     groups = [f"g{n}" for n in range(19)]

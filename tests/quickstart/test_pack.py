@@ -12,14 +12,17 @@ import yaml
 from safetensors import safe_open
 from transformers import AutoFeatureExtractor, AutoModel
 
-from crossfade.quickstart.pack import DOMAINS, ENCODERS, PACK, Domain, Task, calibration_folders, load_tasks
+from crossfade.probing.schema import Dataset
+from crossfade.probing.tasks import EMBEDDED, load_dataset, load_tasks
+from crossfade.quickstart.pack import DOMAINS, ENCODERS, PACK, Domain, calibration_folders
 
 MEGABYTE = 1_000_000
 LICENCES = {
     *("CC-BY-3.0", "CC-BY-SA-3.0", "CC-BY-SA-3.0-IT", "CC0-1.0", "MIT"),
     *("LicenseRef-BSD-Armelle", "LicenseRef-BSD-festvox-ru"),
 }
-TASKS = load_tasks()
+TASKS = [load_dataset(task) for task in load_tasks(EMBEDDED)]
+NAMES = [Path(dataset.task.name).name for dataset in TASKS]
 FOLDERS = sorted(path.parent for path in PACK.rglob("manifest.jsonl"))
 
 
@@ -45,8 +48,8 @@ def test_the_pack_stays_within_six_megabytes_and_each_encoder_within_five() -> N
 
 
 def test_there_are_four_speech_tasks_and_three_music_tasks() -> None:
-    assert [task.domain for task in TASKS] == ["speech"] * 4 + ["music"] * 3
-    assert set(FOLDERS) == {PACK / task.name for task in TASKS} | set(calibration_folders().values())
+    assert sorted(dataset.task.domain for dataset in TASKS) == ["music"] * 3 + ["speech"] * 4
+    assert set(FOLDERS) == {PACK / name for name in NAMES} | set(calibration_folders().values())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -81,22 +84,25 @@ def test_the_gpl_recordings_of_the_mandarin_package_are_not_used() -> None:
     assert all(source.endswith("/5.ogg") for source in mandarin)
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_a_task_can_be_split_by_group(task: Task) -> None:
-    count = len(task.paths)
-    assert 80 <= count == len(task.labels) == len(task.groups)
-    assert set(task.labels) == set(range(len(task.classes)))
-    assert len(set(task.groups)) >= 3
-    assert len(set(task.groups)) < count
-    for label in range(len(task.classes)):
-        members = [index for index in range(count) if task.labels[index] == label]
+@pytest.mark.parametrize("dataset", TASKS, ids=NAMES)
+def test_a_task_can_be_split_by_group(dataset: Dataset) -> None:
+    count, groups = len(dataset.items), {item.group for item in dataset.items}
+    assert count >= 80
+    assert None not in groups
+    assert 3 <= len(groups) < count
+    for label in {item.label for item in dataset.items}:
+        members = [item for item in dataset.items if item.label == label]
         assert len(members) <= count / 4
-        assert len({task.groups[index] for index in members}) >= 2
+        assert len({item.group for item in members}) >= 2
+    tested = sorted(index for fold in dataset.folds for index in fold.test.tolist())
+    assert tested == list(range(count))
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_a_task_says_what_it_is(task: Task) -> None:
-    about = yaml.safe_load((PACK / task.name / "task.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("dataset", TASKS, ids=NAMES)
+def test_a_task_says_what_it_is(dataset: Dataset) -> None:
+    task = dataset.task
+    assert task.folder is not None
+    about = yaml.safe_load((task.folder / "task.yaml").read_text(encoding="utf-8"))
     assert about == {
         "title": task.title,
         "domain": task.domain,
@@ -108,7 +114,7 @@ def test_a_task_says_what_it_is(task: Task) -> None:
 
 
 def test_the_labelled_clips_are_at_most_twelve_minutes_and_calibration_at_least_three_a_domain() -> None:
-    labelled = sum(soundfile.info(path).duration for task in TASKS for path in task.paths)
+    labelled = sum(soundfile.info(path).duration for name in NAMES for path in clips(PACK / name))
     assert labelled <= 12 * 60
     for folder in calibration_folders().values():
         assert 180 <= sum(soundfile.info(path).duration for path in clips(folder)) <= 330
@@ -116,16 +122,17 @@ def test_the_labelled_clips_are_at_most_twelve_minutes_and_calibration_at_least_
 
 def test_no_calibration_sound_or_recording_is_in_a_task() -> None:
     calibration = list(calibration_folders().values())
-    labelled = set(chain.from_iterable(sounds(PACK / task.name) for task in TASKS))
+    labelled = set(chain.from_iterable(sounds(PACK / name) for name in NAMES))
     assert not labelled & set(chain.from_iterable(sounds(folder) for folder in calibration))
-    recordings = {source for task in TASKS for row in rows(PACK / task.name) for source in row["source"].split()}
+    recordings = {source for name in NAMES for row in rows(PACK / name) for source in row["source"].split()}
     heard = {source for folder in calibration for row in rows(folder) for source in row["source"].split()}
     shared = {source for source in recordings & heard if not source.endswith(".sf3")}
     assert not shared
 
 
 def test_rendered_calibration_phrases_use_programs_that_no_task_uses() -> None:
-    labelled = {group for task in TASKS for group in task.groups if group.startswith("program")}
+    groups = {str(item.group) for dataset in TASKS for item in dataset.items}
+    labelled = {group for group in groups if group.startswith("program")}
     phrases = {path.stem for path in clips(calibration_folders()["music"]) if path.stem.startswith("program")}
     assert len(phrases) >= 40
     assert not labelled & phrases

@@ -23,7 +23,7 @@ def quickstart(
     """
     from crossfade.cli.output import show_table
     from crossfade.cli.progress import progress
-    from crossfade.quickstart import run
+    from crossfade.quickstart.story import run
     from crossfade.report.page import main_table
 
     made = run(output, seed=seed, overwrite=overwrite, progress=progress(quiet))

@@ -23,9 +23,10 @@ from torch import Tensor
 from crossfade.encoders.headers import Slot, safetensors_slots
 from crossfade.errors import InputError
 
-Pool = Literal["mean", "frames"]
-DTYPES: Mapping[Pool, torch.dtype] = {"mean": torch.float32, "frames": torch.float16}
-"""Means over time (layers, width) are kept exactly, frames (layers, frames, width) in half precision."""
+Pool = Literal["mean", "frames", "codes"]
+DTYPES: Mapping[Pool, torch.dtype] = {"mean": torch.float32, "frames": torch.float16, "codes": torch.uint8}
+"""Means over time (layers, width) are kept exactly, frames (layers, frames, width) in half precision or in a byte each
+(see `codes`)."""
 
 FLUSH_BYTES, FLUSH_SECONDS = 64 << 20, 60.0
 """A shard is written when so much waits, or for so long: more is lost by a kill, less makes more shards."""
@@ -33,15 +34,15 @@ FLUSH_BYTES, FLUSH_SECONDS = 64 << 20, 60.0
 ABANDONED_SECONDS = 86400.0
 """An unfinished shard that is older than this was left by a run that was killed."""
 
-_OURS = re.compile(r"[0-9a-f]{32}/((mean|frames)-[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.tmp)")
+_OURS = re.compile(r"[0-9a-f]{32}/((mean|frames|codes)-[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.tmp)")
 
 
 class Cache:
     """A folder of features of at most `limit_bytes` (None: no limit), made when it is first written to.
 
-    When a run starts and ends, the shards that were not used for longest are deleted until the limit holds; those that
-    this run uses stay. Nothing else in the folder is ever touched. Raises InputError for a folder that is a file and a
-    limit below 0.
+    Before and after features are computed, the shards that were not used for longest are deleted until the limit holds;
+    those in `used` stay. Nothing else in the folder is ever touched. Raises InputError for a folder that is a file and
+    a limit below 0.
     """
 
     def __init__(self, folder: Path | str, limit_bytes: int | None = None) -> None:
@@ -56,8 +57,35 @@ class Cache:
         """The entries of the upstream with this key."""
         return Shelf(self, self.folder / key, pool)
 
-    def prune(self) -> None:
-        """Delete shards until the limit holds, the least recently used first; other runs may do the same meanwhile."""
+    def make_room(self, coming: int) -> None:
+        """Delete shards so that `coming` bytes more can be kept.
+
+        Raises InputError, and deletes nothing, when what is in use leaves no room for them.
+        """
+        needed = coming + sum(size for _, size, path in self._shards() if path in self.used)
+        if self.limit_bytes is not None and needed > self.limit_bytes:
+            raise InputError(
+                f"cache size: what is measured now needs about {needed / 1e6:.3g} MB of features, the limit is "
+                f"{self.limit_bytes / 1e6:.3g} MB; raise it or leave it out"
+            )
+        self.prune(coming)
+
+    def prune(self, coming: int = 0) -> None:
+        """Delete shards until the limit holds with `coming` bytes more, the least recently used first.
+
+        Other runs may do the same meanwhile.
+        """
+        shards = self._shards()
+        held = coming + sum(size for _, size, _ in shards)
+        for _, size, path in shards:
+            if self.limit_bytes is None or held <= self.limit_bytes:
+                return
+            if path not in self.used:
+                path.unlink(missing_ok=True)
+                held -= size
+
+    def _shards(self) -> list[tuple[float, int, Path]]:
+        """When each shard was used last, from the oldest on, its size and path; what runs abandoned is cleared away."""
         shards: list[tuple[float, int, Path]] = []
         for path in self.folder.glob("*/*"):
             with suppress(FileNotFoundError):  # another run was faster
@@ -68,13 +96,7 @@ class Cache:
                     shards.append((about.st_mtime, about.st_size, path))
                 elif about.st_mtime < time.time() - ABANDONED_SECONDS:
                     path.unlink()
-        held = sum(size for _, size, _ in shards)
-        for _, size, path in sorted(shards):
-            if self.limit_bytes is None or held <= self.limit_bytes:
-                return
-            if path not in self.used:
-                path.unlink(missing_ok=True)
-                held -= size
+        return sorted(shards)
 
 
 @dataclass(frozen=True)

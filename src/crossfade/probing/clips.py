@@ -3,8 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -33,19 +36,39 @@ class Clip:
         return f"{self.audio.name} from {self.start:g} s" if self.start else self.audio.name
 
 
+_HASHES: WeakKeyDictionary[AudioFile, tuple[object, str]] = WeakKeyDictionary()
+"""The stamp and the hash of every file that somebody still has in use."""
+
+
 def hash_files(files: Iterable[AudioFile]) -> dict[AudioFile, str | UnreadableError]:
-    """SHA-256 of every file's encoded bytes, each read once, or why it cannot be read."""
+    """SHA-256 of every file's encoded bytes, or why it cannot be read; read again only if it has changed since."""
     unique = list(dict.fromkeys(files))
     return dict(zip(unique, ahead(_hash, unique, READERS), strict=True))
 
 
 def _hash(file: AudioFile) -> str | UnreadableError:
+    stamp = _stamp(file)
+    known, digest = _HASHES.get(file, ("unknown", ""))
+    if known == stamp:
+        return digest
     try:
         content = encoded(file)
-        with content if isinstance(content, BytesIO) else content.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
     except UnreadableError as error:
         return error
+    with content if isinstance(content, BytesIO) else content.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    _HASHES[file] = stamp, digest
+    return digest
+
+
+def _stamp(file: AudioFile) -> tuple[int, ...] | None:
+    """Changes with what the file holds, which rows of a data set never do; None where there is no file."""
+    if not isinstance(file.content, Path):
+        return ()
+    with suppress(OSError, ValueError):
+        about = file.content.stat()
+        return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    return None
 
 
 def entry_key(clip: Clip, hashes: dict[AudioFile, str | UnreadableError], rate: int) -> str:

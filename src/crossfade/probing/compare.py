@@ -9,10 +9,11 @@ import numpy as np
 from scipy.stats import norm
 
 from crossfade.errors import InputError, nearest
-from crossfade.probing.pairing import Entry, NotComparable, Source, gather, match, not_comparable, setting
+from crossfade.probing.pairing import Entry, NotComparable, Source, by_settings, gather, match, not_comparable, setting
 from crossfade.probing.results import Result
 from crossfade.probing.scores import Preset, Score, score_values
 from crossfade.probing.significance import (
+    FEWEST_GROUPS,
     RIGHT_OR_WRONG,
     Floats,
     Unit,
@@ -35,6 +36,7 @@ Verdict = Literal["better", "worse", "no difference shown"]
 class Difference:
     """`model` against `reference` on one task under one condition and protocol.
 
+    `way` tells the protocol from others that both have on the same; empty without others.
     `difference` is model minus reference in the metric's unit, `interval` holds it with 95 % confidence, `spread` is
     its standard deviation over resamples; `p` is the test's, `q` what is left of it after correction for all tests.
     `verdict` is about the model, whichever way the metric points.
@@ -43,6 +45,7 @@ class Difference:
     task: str
     condition: str
     shots: int | None
+    way: str
     metric: str
     percent: bool
     reference: str
@@ -61,7 +64,7 @@ class Difference:
     @property
     def setting(self) -> str:
         """The task and what makes its setting unlike the usual one."""
-        return setting(self.task, self.condition, self.shots)
+        return setting(self.task, self.condition, self.shots, self.way)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,10 @@ class ScoreDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every model against `reference`: what could be tested, what could not, and the scores where one was asked for."""
+    """Every model against `reference`: what could be tested, what could not, and the scores where one was asked for.
+
+    `models` are settings of one model, as `speech (head ridge)`, where that is compared with itself.
+    """
 
     reference: str
     models: tuple[str, ...]
@@ -85,6 +91,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     not_comparable: tuple[NotComparable, ...]
     scores: tuple[ScoreDifference, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def real(self) -> tuple[Difference, ...]:
@@ -121,11 +128,15 @@ class Comparison:
 def compare(
     *sources: Source,
     reference: str | None = None,
+    model: str | None = None,
     unit: Unit = "item",
     score: Preset | None = None,
     partial: bool = False,
 ) -> Comparison:
-    """Test every model against the reference on everything they share.
+    """Test every model against the reference on everything they share, settings included; or one model against itself.
+
+    Where there is one model only, its settings (heads, layers, precision) are compared, each named after what tells it
+    from the others.
 
     A metric that is right or wrong per item is tested by McNemar's test where each item has one prediction; else, and
     for every other metric, or by group, a paired bootstrap over the test items tells. Few-shot results are resampled
@@ -134,35 +145,52 @@ def compare(
     Args:
         sources: results files, or lists of results.
         reference: the model that others are compared with; the first one by default.
+        model: leave out all others, so that this one is compared with itself under other settings.
         unit: what is resampled: test items, or their groups (speakers, kits) as wholes, which asks for more.
         score: a preset to compare as well; `partial` leaves out tasks that cannot be compared, and names them.
 
     Raises:
-        InputError: a file that is no results file; fewer than two models; an unknown reference; one model measured
-            twice on the same; nothing that can be compared; or tasks missing from the score.
+        InputError: a file that is no results file or whose values are not what its items give; fewer than two models,
+            or settings of one; an unknown one; one model measured twice on the same with unlike answers; nothing that
+            can be compared; or tasks missing from the score.
     """
-    entries = gather(sources)
+    entries, notes = gather(sources)
+    if model is not None:
+        _require_known("model", model, entries)
+        entries = [entry for entry in entries if entry.model == model]
+    across = len({entry.model for entry in entries}) == 1
+    if across:
+        entries = by_settings(entries)
     models = list(dict.fromkeys(entry.model for entry in entries))
     if len(models) < 2:
-        raise InputError(f"compare needs results of two models or more; received only those of {models[0]}")
+        raise InputError(
+            f"compare needs results of two models or more, or of one under two settings; received only {models[0]}"
+        )
     reference = models[0] if reference is None else reference
-    if reference not in models:
-        raise InputError(f"reference: no results of '{reference}'; {nearest(reference, models)}")
+    _require_known("reference", reference, entries)
     models.remove(reference)
     own = [entry for entry in entries if entry.model == reference]
     pairs: dict[Entry, list[Entry]] = {entry: [] for entry in own}
     lost: list[NotComparable] = []
-    for model in models:
-        matched, alone = match(own, [entry for entry in entries if entry.model == model])
-        for one, other in matched:
-            pairs[one].append(other)
+    for other in models:
+        matched, alone = match(own, [entry for entry in entries if entry.model == other], across=across)
+        for one, counterpart in matched:
+            pairs[one].append(counterpart)
         lost += alone
     results, refused = tested({one: others for one, others in pairs.items() if others}, unit)
     found, lost = tuple(results.values()), refused + lost
     if not found:
         raise InputError(f"nothing can be compared with {reference}: {lost[0].setting}: {lost[0].reason}")
-    scores = [] if score is None else [_score_difference(model, found, score, partial) for model in models]
-    return Comparison(reference, tuple(models), unit, found, tuple(lost), tuple(scores))
+    scores = [] if score is None else _score_differences(models, found, score, partial)
+    unscored = [other for other in models if score and other not in {one.model for one in scores}]
+    notes += [f"{other} shares no task of {score.name} with {reference}" for other in unscored if score]
+    return Comparison(reference, tuple(models), unit, found, tuple(lost), tuple(scores), tuple(notes))
+
+
+def _require_known(what: str, model: str, entries: Sequence[Entry]) -> None:
+    known = {entry.model for entry in entries}
+    if model not in known:
+        raise InputError(f"{what}: no results of '{model}'; {nearest(model, known)}")
 
 
 def tested(
@@ -177,12 +205,7 @@ def tested(
         except InputError as error:
             lost += [not_comparable(other, str(error)) for other in others]
             continue
-        for one in measured[1:]:
-            reason = measured[0].fault() or one.fault()
-            if reason:
-                lost.append(not_comparable(one.entry, reason))
-            else:
-                found[own, one.entry] = _difference(measured[0], one, unit)
+        found |= {(own, one.entry): _difference(measured[0], one, unit) for one in measured[1:]}
     corrected = benjamini_hochberg([difference.p for difference in found.values()])
     for (pair, difference), q in zip(list(found.items()), corrected, strict=True):
         verdict: Verdict = difference.verdict if q <= FALSE_FINDINGS else "no difference shown"
@@ -198,22 +221,15 @@ class _Measured:
     value: float
     draws: Floats
 
-    def fault(self) -> str | None:
-        """What is wrong with a result whose value is not its items'."""
-        stated = self.entry.result.value
-        if math.isclose(self.value, stated, rel_tol=1e-4, abs_tol=1e-4):
-            return None
-        return f"value {stated:g} in {self.entry.source} does not follow from its items, which give {self.value:g}"
-
 
 def _measured(entries: Sequence[Entry], unit: Unit) -> list[_Measured]:
     """Results over the same items, on the same resamples."""
     from crossfade.probing.metrics import METRICS
 
     name, protocol = entries[0].result.metric, entries[0].result.protocol
-    if name not in METRICS:
-        raise InputError(f"metric '{name}' is unknown; {nearest(name, METRICS)}")
     answers = panel([entry.result.items for entry in entries], unit=unit, averaged=protocol.folds == "averaged")
+    if unit == "group" and answers.count < FEWEST_GROUPS:
+        raise InputError(f"unit group: expected {FEWEST_GROUPS} groups or more, the test items have {answers.count}")
     values, draws = resample(METRICS[name], answers)
     found, start = [], 0
     for entry in entries:
@@ -234,6 +250,7 @@ def _difference(own: _Measured, other: _Measured, unit: Unit) -> Difference:
         task=one.task.name,
         condition=one.protocol.condition,
         shots=one.protocol.shots,
+        way=own.entry.way,
         metric=one.metric,
         percent=one.percent,
         reference=own.entry.model,
@@ -262,16 +279,31 @@ def _mcnemar(one: Result, other: Result, unit: Unit) -> tuple[float, str] | None
     return mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
 
 
-def _score_difference(model: str, found: Sequence[Difference], preset: Preset, partial: bool) -> ScoreDifference:
-    """From the tasks that both could be tested on, clean and with all training clips."""
-    of_model = {one.task: one for one in found if one.model == model and one.condition == "clean" and one.shots is None}
+def _score_differences(
+    models: Sequence[str], found: Sequence[Difference], preset: Preset, partial: bool
+) -> list[ScoreDifference]:
+    """From the tasks that both could be tested on, clean and with all training clips; if `partial`, where any are."""
+    plain = [one for one in found if one.condition == "clean" and one.shots is None and one.task in preset.tasks]
+    able = [model for model in models if not partial or any(one.model == model for one in plain)]
+    return [
+        _score_difference(model, [one for one in plain if one.model == model], found[0].reference, preset, partial)
+        for model in able or models
+    ]
+
+
+def _score_difference(
+    model: str, plain: Sequence[Difference], reference: str, preset: Preset, partial: bool
+) -> ScoreDifference:
+    of_model = {one.task: one for one in plain}
+    if twice := [one.setting for one in plain if of_model[one.task] is not one]:
+        raise InputError(f"{model}: {twice[0]} is one of several settings of its task; a score takes each task once")
     scores = [
         score_values(
             preset,
             {task: getattr(one, column) for task, one in of_model.items()},
             metrics={task: one.metric for task, one in of_model.items()},
             partial=partial,
-            of=f"{model} compared with {found[0].reference}",
+            of=f"{model} compared with {reference}",
         )
         for column in ("value", "reference_value")
     ]

@@ -13,6 +13,7 @@ from crossfade.errors import InputError
 from crossfade.parallel import ahead, side_by_side
 from crossfade.probing.cache import DTYPES, Cache, Pool, Shelf
 from crossfade.probing.clips import READERS, Clip, entry_key, hash_files, hear, promised_samples
+from crossfade.probing.codes import quantise
 from crossfade.probing.upstreams import Upstream
 from crossfade.progress import SILENT, Progress
 
@@ -29,7 +30,7 @@ AT_MOST = 32
 class Features:
     """Features of clips, in the order of the clips.
 
-    `means` (clips, layers, width) float32 for pool "mean", of no clips for "frames". `skipped` says for each clip that
+    `means` (clips, layers, width) float32 for pool "mean", of no clips for others. `skipped` says for each clip that
     could not be heard why; its row is zero and it has no frames. `computed` counts the clips that were heard now,
     `cached` those that were found, `damaged` the shards and entries of the cache that had to be thrown away.
     `bytes_per_clip` is what the values of a clip take on disk on average, `seconds` what all of this took.
@@ -46,6 +47,8 @@ class Features:
 
     def frames(self, index: int) -> Tensor:
         """(layers, frames, width) float16 of clip `index`, mapped from disk: read when it is used, not to be changed.
+
+        For pool "codes" it is what `codes.quantise` made of them.
 
         Raises KeyError for a clip that was skipped, and for pool "mean".
         """
@@ -64,7 +67,7 @@ class _Sound:
 def extract(
     upstream: Upstream, clips: Sequence[Clip], *, pool: Pool, cache: Cache, progress: Progress = SILENT
 ) -> Features:
-    """Features of every clip: its mean over time of each layer ("mean") or all its frames ("frames").
+    """Features of every clip: its mean over time of each layer ("mean") or all its frames ("frames", "codes").
 
     Clips are known by what they contain: nothing is decoded for one whose features are in `cache`. The others are
     decoded in threads, sorted by length and heard in batches with next to no padding, which changes nothing (see
@@ -72,15 +75,18 @@ def extract(
     every minute, so a run that was killed goes on where it was.
 
     Unreadable, silent, too short and non-finite clips are in `skipped`. Raises InputError when that is all of them,
-    when features are NaN or Inf, and for a background that cannot be used.
+    when features are NaN or Inf, for a background that cannot be used, and, before any clip is heard, when the features
+    are more than the cache may hold.
     """
     started = perf_counter()
     entries, skipped = _entries(clips, upstream.rate)
     shelf = cache.shelf(upstream.key, pool)
     found = {entry for entry in set(entries.values()) if shelf.get(entry) is not None}
     cached = sum(entry in found for entry in entries.values())
-    cache.prune()
-    missing = {entry: clips[index] for index, entry in entries.items() if entry not in found}
+    absent = {entry: clips[index] for index, entry in entries.items() if entry not in found}
+    missing, seconds = _longest_first(absent, upstream.rate)
+    frames = len(missing) if pool == "mean" else round(seconds * upstream.frames_per_second)
+    cache.make_room(frames * upstream.layers * upstream.width * DTYPES[pool].itemsize)
     unheard = _compute(upstream, missing, shelf, progress)
     cache.prune()
     skipped |= {index: unheard[entry] for index, entry in entries.items() if entry in unheard}
@@ -95,7 +101,7 @@ def extract(
         damaged=shelf.damaged,
         bytes_per_clip=sum(tensor.nbytes for tensor in kept.values()) / len(kept),
         seconds=perf_counter() - started,
-        _frames=kept if pool == "frames" else {},
+        _frames={} if pool == "mean" else kept,
     )
 
 
@@ -113,7 +119,7 @@ def _entries(clips: Sequence[Clip], rate: int) -> tuple[dict[int, str], dict[int
 
 
 def _compute(upstream: Upstream, missing: Mapping[str, Clip], shelf: Shelf, progress: Progress) -> dict[str, str]:
-    """Hear the clips of `missing`, each under its key, and put their features on the shelf; why some were not heard."""
+    """Hear the clips of `missing`, the longest first, and put their features on the shelf; why some were not heard."""
     skipped: dict[str, str] = {}
     on_processor = upstream.device.type == "cpu"
     batch_samples = round(BATCH_SECONDS["cpu" if on_processor else "cuda"] * upstream.rate)
@@ -131,8 +137,15 @@ def _compute(upstream: Upstream, missing: Mapping[str, Clip], shelf: Shelf, prog
     return skipped
 
 
+def _longest_first(clips: Mapping[str, Clip], rate: int) -> tuple[dict[str, Clip], float]:
+    """The clips by what their headers promise, and how many seconds that is."""
+    lengths = dict(zip(clips, ahead(partial(promised_samples, rate=rate), clips.values(), READERS), strict=True))
+    order = sorted(clips, key=lambda entry: lengths[entry], reverse=True)
+    return {entry: clips[entry] for entry in order}, sum(lengths.values()) / rate
+
+
 def _heard(upstream: Upstream, missing: Mapping[str, Clip], skipped: dict[str, str]) -> Iterator[_Sound]:
-    """Sounds from the longest on, by what their headers promise; decoded ahead of whoever takes them."""
+    """The sounds of `missing`, decoded ahead of whoever takes them."""
 
     def attempt(entry: str) -> Tensor | UnreadableError:
         try:
@@ -140,10 +153,7 @@ def _heard(upstream: Upstream, missing: Mapping[str, Clip], skipped: dict[str, s
         except UnreadableError as error:
             return error
 
-    promised = partial(promised_samples, rate=upstream.rate)
-    lengths = dict(zip(missing, ahead(promised, missing.values(), READERS), strict=True))
-    order = sorted(missing, key=lambda entry: lengths[entry], reverse=True)
-    for entry, samples in zip(order, ahead(attempt, order, READERS), strict=True):
+    for entry, samples in zip(missing, ahead(attempt, missing, READERS), strict=True):
         if isinstance(samples, UnreadableError):
             skipped[entry] = str(samples)
         else:
@@ -169,12 +179,18 @@ def _features(upstream: Upstream, pool: Pool, batch: Sequence[_Sound]) -> list[t
     """What the shelf keeps of each sound. InputError where it is not finite."""
     kept = []
     for sound, layers in zip(batch, upstream.features([sound.samples for sound in batch]), strict=True):
-        # Sums in float64: the mean of the frames to the last bit that float32 has.
-        features = (layers.mean(1, dtype=torch.float64) if pool == "mean" else layers).to(DTYPES[pool])
-        if not features.isfinite().all():
+        features = _pooled(layers, pool).to(DTYPES[pool])
+        if not (layers if pool == "codes" else features).isfinite().all():
             raise InputError(_not_finite(upstream, sound.clip, layers))
         kept.append((sound.entry, features.cpu()))
     return kept
+
+
+def _pooled(layers: Tensor, pool: Pool) -> Tensor:
+    if pool == "mean":
+        # Sums in float64: the mean of the frames to the last bit that float32 has.
+        return layers.mean(1, dtype=torch.float64)
+    return quantise(layers) if pool == "codes" else layers
 
 
 def _not_finite(upstream: Upstream, clip: Clip, layers: Tensor) -> str:

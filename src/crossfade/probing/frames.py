@@ -15,15 +15,28 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 from torch.utils.checkpoint import checkpoint
 
 from crossfade.errors import InputError
-from crossfade.probing.heads import HeadSettings, chosen_layers, dropped, embed, fresh, output, stacked
+from crossfade.probing.heads import (
+    HeadSettings,
+    Trained,
+    chosen_layers,
+    composed,
+    dropped,
+    embed,
+    fresh,
+    kept,
+    output,
+    stacked,
+)
 from crossfade.probing.kinds import FrameTargets
 from crossfade.probing.metrics import METRICS, Metric
 from crossfade.probing.schema import DEFAULTS, Fold
-from crossfade.probing.training import TOGETHER, Check, State, Training, fit, sweep
+from crossfade.probing.training import TOGETHER, State, Training, fit
 from crossfade.progress import SILENT, Progress
 
-_PORTION = 1 << 25
-"""Numbers that a portion of a batch takes in memory at most, unless one clip alone takes more."""
+_PORTION = 1 << 23
+"""Numbers that a portion of a batch takes in memory at most, unless one clip alone takes more: 32 MB, near the core.
+LSTMs, which gain from clips side by side, take as much as `_ABREAST` portions."""
+_ABREAST = 4
 
 Clips = Sequence[Tensor]
 """Features (layers, frames, width) of several clips, of any length."""
@@ -40,14 +53,17 @@ class FrameFeatures(Protocol):
 class Model(Protocol):
     """Heads in training: `parameters` are leaves with a leading axis (heads,), or those of one head."""
 
-    parameters: list[Tensor]
-    heads: int
+    @property
+    def parameters(self) -> list[Tensor]: ...
+    @property
+    def heads(self) -> int: ...
 
     def scores(self, clips: Clips, generator: torch.Generator | None) -> list[Tensor]:
         """Scores (heads, frames, outputs) of every clip; with a generator, dropout is on."""
         ...
 
     def state(self, head: int) -> State: ...
+    def keep(self, heads: Sequence[int]) -> None: ...
 
 
 class Linear:
@@ -55,17 +71,37 @@ class Linear:
 
     def __init__(self, settings: HeadSettings, state: State) -> None:
         self.settings, self.weights = settings, state
-        self.parameters, self.heads = [*state.values()], len(state["layers"])
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [*self.weights.values()]
+
+    @property
+    def heads(self) -> int:
+        return len(self.weights["layers"])
 
     def scores(self, clips: Clips, generator: torch.Generator | None) -> list[Tensor]:
-        rows = torch.cat([*clips], dim=1).to(self.parameters[0].device).float()
-        between = embed(self.weights, self.settings, rows)
+        rows = torch.cat([*clips], dim=1).to(self.weights["layers"])
+        weights = self._shortest(rows.shape[1], whole=generator is None or not self.settings.dropout)
+        between = embed(weights, self.settings, rows)
         if generator is not None:
             between = dropped(between, self.settings.dropout, generator)
-        return [*output(self.weights, between).split_with_sizes([clip.shape[1] for clip in clips], dim=1)]
+        return [*output(weights, between).split_with_sizes([clip.shape[1] for clip in clips], dim=1)]
+
+    def _shortest(self, rows: int, *, whole: bool) -> State:
+        """The weights, or `composed` ones where that takes fewer products and the head is linear and `whole`."""
+        if self.settings.kind == "mlp" or "inner.weight" not in self.weights or not whole:
+            return self.weights
+        _, width, inner = self.weights["inner.weight"].shape
+        outputs = self.weights["output.weight"].shape[-1]
+        plain, short = rows * inner * (width + outputs), width * outputs * (inner + rows)
+        return composed(self.weights) if short < plain else self.weights
 
     def state(self, head: int) -> State:
         return {name: value[head].detach().clone() for name, value in self.weights.items()}
+
+    def keep(self, heads: Sequence[int]) -> None:
+        self.weights = kept(self.weights, heads)
 
 
 class Blstm(nn.Module):
@@ -125,6 +161,9 @@ class Recurrent:
     def state(self, head: int) -> State:
         return {name: value.detach().clone() for name, value in self.net.named_parameters()}
 
+    def keep(self, heads: Sequence[int]) -> None:
+        """There is one."""
+
 
 def bucketed(clips: Tensor, lengths: Sequence[int], size: int, generator: torch.Generator) -> Iterator[list[int]]:
     """Batches of `size` of the clips without end: those of like length together, in another order every epoch."""
@@ -148,11 +187,11 @@ class Source:
     def portions(self, clips: Sequence[int], heads: int) -> Iterator[tuple[list[int], list[Tensor]]]:
         """Clips and their features, as many at a time as fit in memory."""
         held: tuple[list[int], list[Tensor]] = ([], [])
-        taken = 0
+        taken, most = 0, _PORTION * (_ABREAST if self.settings.kind == "blstm" else 1)
         for clip in clips:
             layers, frames, width = (own := self[clip]).shape
             size = frames * (layers * width + 2 * heads * max(width, self.settings.between or 0))
-            if held[0] and taken + size > _PORTION:
+            if held[0] and taken + size > most:
                 yield held
                 held, taken = ([], []), 0
             held[0].append(clip)
@@ -176,12 +215,15 @@ class _FrameLearner:
         generator: torch.Generator,
     ) -> None:
         self.source, self.targets, self.training, self.metric, self.model = source, targets, training, metric, model
-        self.parameters, self.valid = model.parameters, fold.valid.tolist()
+        self.valid = fold.valid.tolist()
         self.validated = bool(self.valid)
         lengths = [source[clip].shape[1] for clip in fold.train.tolist()]
         self.batches = bucketed(fold.train, lengths, training.batch, generator)
-        device = self.parameters[0].device
-        self.dropout = torch.Generator(device).manual_seed(generator.initial_seed())
+        self.dropout = torch.Generator(self.parameters[0].device).manual_seed(generator.initial_seed())
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return self.model.parameters
 
     def backward(self) -> None:
         for _ in range(self.training.accumulate):
@@ -206,24 +248,12 @@ class _FrameLearner:
     def state(self, head: int) -> State:
         return self.model.state(head)
 
+    def keep(self, heads: Sequence[int]) -> None:
+        self.model.keep(heads)
 
-@dataclass(frozen=True)
-class FittedFrames:
-    """The best head of every seed: `state` has a leading axis (seeds,), `rates` are the learning rates that won.
 
-    curve: every look at validation data on the way. sweep: the best look of every seed and rate.
-    """
-
-    settings: HeadSettings
-    state: State
-    rates: tuple[float, ...]
-    curve: tuple[Check, ...]
-    sweep: tuple[Check, ...]
-
-    @property
-    def layer_weights(self) -> Tensor:
-        """What every layer weighs, (seeds, layers)."""
-        return self.state["layers"].softmax(-1)
+class FittedFrames(Trained):
+    """Heads over frames."""
 
     @torch.no_grad()
     def scores(self, features: FrameFeatures, clips: Sequence[int]) -> list[list[Tensor]]:
@@ -297,6 +327,4 @@ def fit_frames(
         return _FrameLearner(source, targets, fold, training, metric, model, generator)
 
     best = fit(start, training, metric, together=1 if settings.kind == "blstm" else TOGETHER, progress=progress)
-    checks = tuple(check for one in best for check in one.checks)
-    state = {name: torch.stack([one.state[name] for one in best]) for name in best[0].state}
-    return FittedFrames(settings, state, tuple(one.rate for one in best), checks, tuple(sweep(checks, metric)))
+    return FittedFrames.of(settings, best, metric)

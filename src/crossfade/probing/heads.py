@@ -8,7 +8,7 @@ on its frames: same loss, same gradient, same weights to rounding.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torch.nn.functional import normalize
 from crossfade.errors import InputError
 from crossfade.probing.kinds import Choices, ClipTargets
 from crossfade.probing.metrics import METRICS, Metric
+from crossfade.probing.results import SweepPoint
 from crossfade.probing.schema import DEFAULTS, Fold, Head
-from crossfade.probing.training import Check, State, Training, fit, shuffled, sweep
+from crossfade.probing.training import Best, State, Training, fit, shuffled, sweep
 from crossfade.progress import SILENT, Progress
 
 _SCORED = 256
@@ -52,13 +53,18 @@ class HeadSettings:
 
 def chosen_layers(features: Tensor, layers: Literal["weighted", "last"] | int, axis: int) -> Tensor:
     """The layers of `features` that a head sees, a view. Raises InputError for a layer that there is not."""
-    count = features.shape[axis]
+    seen = layers_seen(features.shape[axis], layers)
+    return features.narrow(axis, seen.start, len(seen))
+
+
+def layers_seen(count: int, layers: Literal["weighted", "last"] | int) -> range:
+    """Numbers of the layers, of `count`, that a head sees. Raises InputError for a layer that there is not."""
     if layers == "weighted":
-        return features
+        return range(count)
     number = count - 1 if layers == "last" else layers
     if not 0 <= number < count:
         raise InputError(f"layers = {layers}: expected 'weighted', 'last' or a number from 0 to {count - 1}")
-    return features.narrow(axis, number, 1)
+    return range(number, number + 1)
 
 
 def fresh(settings: HeadSettings, layers: int, width: int, outputs: int, generator: torch.Generator) -> State:
@@ -83,6 +89,13 @@ def embed(state: State, settings: HeadSettings, features: Tensor) -> Tensor:
     return torch.relu(inner) if settings.kind == "mlp" else inner
 
 
+def composed(state: State) -> State:
+    """A linear head without what lies between: what goes in and what comes out is the same, by fewer products."""
+    inner, last = state["inner.weight"], state["output.weight"]
+    bias = torch.baddbmm(state["output.bias"], state["inner.bias"], last)
+    return {"layers": state["layers"], "output.weight": inner @ last, "output.bias": bias}
+
+
 def output(state: State, between: Tensor) -> Tensor:
     """Scores (heads, rows, outputs) of what `embed` gives."""
     return torch.baddbmm(state["output.bias"], between, state["output.weight"])
@@ -96,6 +109,11 @@ def dropped(rows: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return rows * (kept / (1 - share))
 
 
+def kept(state: State, heads: Sequence[int]) -> State:
+    """Some of the heads, as leaves of their own."""
+    return {name: value.detach()[[*heads]].requires_grad_() for name, value in state.items()}
+
+
 def stacked(state: State, heads: int, device: torch.device | str) -> State:
     """The same head `heads` times, as leaves that gradients are taken of."""
     return {
@@ -104,7 +122,7 @@ def stacked(state: State, heads: int, device: torch.device | str) -> State:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Trained:
     """The best head of every seed: `state` has a leading axis (seeds,), `rates` are the learning rates that won.
 
     curve: every look at validation data on the way. sweep: the best look of every seed and rate.
@@ -113,13 +131,26 @@ class Fitted:
     settings: HeadSettings
     state: State
     rates: tuple[float, ...]
-    curve: tuple[Check, ...]
-    sweep: tuple[Check, ...]
+    curve: tuple[SweepPoint, ...]
+    sweep: tuple[SweepPoint, ...]
+
+    @classmethod
+    def of(cls, settings: HeadSettings, best: Sequence[Best], metric: Metric) -> Self:
+        """From the best of every seed, judged by `metric`."""
+        curve = tuple(look for one in best for look in one.looks)
+        chosen = [(one.looks[0].seed, one.rate) for one in best]
+        tried = [look.model_copy(update={"chosen": (look.seed, look.rate) in chosen}) for look in sweep(curve, metric)]
+        state = {name: torch.stack([one.state[name] for one in best]) for name in best[0].state}
+        return cls(settings, state, tuple(one.rate for one in best), curve, tuple(tried))
 
     @property
     def layer_weights(self) -> Tensor:
         """What every layer weighs, (seeds, layers)."""
         return self.state["layers"].softmax(-1)
+
+
+class Fitted(Trained):
+    """Heads over clips."""
 
     @torch.inference_mode()
     def scores(self, features: Tensor) -> Tensor:
@@ -220,6 +251,10 @@ class _ClipLearner:
     def state(self, head: int) -> State:
         return {name: value[head].detach().clone() for name, value in self.heads.items()}
 
+    def keep(self, heads: Sequence[int]) -> None:
+        self.heads = kept(self.heads, heads)
+        self.parameters = [*self.heads.values()]
+
 
 def _class_weights(targets: ClipTargets, train: Tensor) -> Tensor:
     """How often each training clip is drawn so that classes are drawn equally often."""
@@ -269,7 +304,4 @@ def fit_heads(
         state = stacked(one, heads, device)
         return _ClipLearner(features, targets, fold.train, settings, training, validation, state, generator)
 
-    best = fit(start, training, metric, progress=progress)
-    checks = tuple(check for one in best for check in one.checks)
-    state = {name: torch.stack([one.state[name] for one in best]) for name in best[0].state}
-    return Fitted(settings, state, tuple(one.rate for one in best), checks, tuple(sweep(checks, metric)))
+    return Fitted.of(settings, fit(start, training, metric, progress=progress), metric)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -11,20 +10,12 @@ from torch.nn.functional import normalize
 from crossfade.errors import InputError
 from crossfade.probing.kinds import ClipTargets
 from crossfade.probing.metrics import METRICS, Metric
+from crossfade.probing.results import SweepPoint
 from crossfade.probing.schema import DEFAULTS, Fold
-from crossfade.probing.training import Check
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 _COMPARED = 1024
 """Clips that are compared with all training clips at a time."""
-
-
-class Choice(TypedDict):
-    """What was tried, and the metric on validation data."""
-
-    layer: int
-    neighbours: int
-    valid: float
 
 
 @dataclass(frozen=True)
@@ -40,11 +31,7 @@ class Neighbours:
     deviation: Tensor
     layer: int
     neighbours: int
-    curve: tuple[Choice, ...] = ()
-
-    rates: tuple[float, ...] = ()
-    sweep: tuple[Check, ...] = ()
-    """Nothing is trained: there only for likeness with `heads.Fitted`."""
+    curve: tuple[SweepPoint, ...] = ()
 
     def scores(self, features: Tensor) -> Tensor:
         """Votes (1, clips, outputs) for features (clips, layers, width): the mean of the nearest training clips.
@@ -81,10 +68,10 @@ def fit_knn(
     features: Tensor,
     targets: ClipTargets,
     fold: Fold,
+    metric: Metric | None = None,
     *,
     neighbours: Sequence[int] = NEIGHBOURS,
     layers: Sequence[int] | None = None,
-    metric: Metric | None = None,
 ) -> Neighbours:
     """Choose the layer (of all by default) and the number of neighbours by `metric` on the fold's validation clips.
 
@@ -105,14 +92,15 @@ def fit_knn(
         return neighbours_of(features, targets, fold.train, layers[0], counts[0])
     metric = metric or METRICS[DEFAULTS[targets.kind][0]]
     labels = [targets.labels[clip] for clip in fold.valid.tolist()]
-    sign = 1 if metric.better == "higher" else -1
-    tried: list[Choice] = []
+    tried: list[tuple[float, int, int]] = []
     for layer in layers:
         own = neighbours_of(features, targets, fold.train, layer, counts[-1])
         nearest = own.nearest(features[fold.valid], counts[-1])
-        for count in counts:
-            value = metric.value(labels, targets.decode(own.votes(*nearest, count)))
-            tried.append(Choice(layer=layer, neighbours=count, valid=value))
-    best = max(tried, key=lambda choice: sign * choice["valid"])
-    chosen = neighbours_of(features, targets, fold.train, best["layer"], best["neighbours"])
-    return replace(chosen, curve=tuple(tried))
+        values = [metric.value(labels, targets.decode(own.votes(*nearest, count))) for count in counts]
+        tried += [(value, layer, count) for value, count in zip(values, counts, strict=True)]
+    best = max(tried, key=lambda choice: metric.rank(choice[0]))
+    curve = tuple(
+        SweepPoint(layer=layer, neighbours=count, valid=value, chosen=(value, layer, count) == best)
+        for value, layer, count in tried
+    )
+    return replace(neighbours_of(features, targets, fold.train, *best[1:]), curve=curve)

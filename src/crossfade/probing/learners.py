@@ -9,14 +9,14 @@ from torch import Tensor
 
 from crossfade.errors import InputError
 from crossfade.probing.frames import fit_frames
-from crossfade.probing.heads import HeadSettings, chosen_layers, fit_heads
+from crossfade.probing.heads import HeadSettings, fit_heads, layers_seen
 from crossfade.probing.kinds import CLIP_KINDS, ClipTargets, encode_clips, encode_frames
-from crossfade.probing.knn import Neighbours, fit_knn
+from crossfade.probing.knn import fit_knn
 from crossfade.probing.metrics import METRICS, Metric
 from crossfade.probing.results import SweepPoint
-from crossfade.probing.ridge import Ridge, fit_ridge
+from crossfade.probing.ridge import fit_ridge
 from crossfade.probing.schema import Dataset, Fold, Head, Kind
-from crossfade.probing.training import RATES, Check, Training
+from crossfade.probing.training import RATES, Training
 from crossfade.progress import Progress
 
 Layers = Literal["weighted", "last"] | int
@@ -28,8 +28,8 @@ OVER_FRAMES: tuple[Head, ...] = ("blstm", "frame")
 SOLVED: tuple[Head, ...] = ("ridge", "knn")
 """Heads without gradients."""
 
-SWEEP_EPOCHS, SWEEP_STEPS = 100, (300, 3000)
-"""How often each head of a sweep hears the training clips, and its fewest and most updates."""
+SWEEP_CLIPS, SWEEP_FRAMES = (100, 300, 3000), (30, 300, 1000)
+"""How often each head of a sweep hears the training clips, and its fewest and most updates: over clips, over frames."""
 
 CHECKS = 20
 
@@ -78,7 +78,7 @@ def plan_lesson(
     """The lesson that a protocol asks for; `head` and `layers` None: as published.
 
     "published" is the task's own protocol: its rate, steps, batch, warm-up. "sweep" keeps its head and batch, and tries
-    eleven learning rates for `SWEEP_EPOCHS` each. Raises InputError for a head that the task cannot have.
+    eleven learning rates for `sweep_steps` each. Raises InputError for a head that the task cannot have.
     """
     said, kind = dataset.task.protocol, dataset.task.kind
     head = head or said.head
@@ -89,28 +89,22 @@ def plan_lesson(
         raise InputError(
             f"{dataset.task.name}: head {head} is in no published protocol and compares no pairs; use linear"
         )
-    settings = HeadSettings(
-        kind=head,
-        layers=said.layers if layers is None else layers,
-        projection=said.projection,
-        hidden=said.hidden,
-        depth=said.depth,
-        dropout=said.dropout,
-    )
-    seeds = tuple(seeds)
+    shape = said.model_dump(include={"projection", "hidden", "depth", "dropout"})
+    settings = HeadSettings(head, said.layers if layers is None else layers, **shape)
+    seeds = tuple(seeds) if head not in SOLVED else tuple(seeds[:1])
     if protocol == "published":
-        own = {name: getattr(said, name) for name in ("steps", "batch", "accumulate", "warmup", "mixup", "balanced")}
+        own = said.model_dump(include={"steps", "batch", "accumulate", "warmup", "mixup", "balanced"})
         return Lesson(head, settings, Training(rates=(said.rate,), seeds=seeds, checks=CHECKS, **own), beam)
     clips = max(len(fold.train) for fold in dataset.folds) if shots is None else 0
-    steps = sweep_steps(clips, said.batch)
+    steps = sweep_steps(kind, clips, said.batch)
     training = Training(rates=RATES, steps=steps, batch=said.batch, seeds=seeds, checks=CHECKS, mixup=said.mixup)
     return Lesson(head, settings, replace(training, balanced=said.balanced), beam)
 
 
-def sweep_steps(clips: int, batch: int) -> int:
+def sweep_steps(kind: Kind, clips: int, batch: int) -> int:
     """Updates of each head of a sweep over so many training clips."""
-    fewest, most = SWEEP_STEPS
-    return min(max(fewest, SWEEP_EPOCHS * clips // batch), most)
+    epochs, fewest, most = SWEEP_CLIPS if kind in CLIP_KINDS else SWEEP_FRAMES
+    return min(max(fewest, epochs * clips // batch), most)
 
 
 def learn(
@@ -146,7 +140,7 @@ def learn(
         scored = fitted.scores(heard, items)
         return [[targets.decode(clip, lesson.beam) for clip in seed] for seed in scored]
 
-    return Learned(predict, fitted.rates, _points(fitted.sweep))
+    return Learned(predict, fitted.rates, fitted.sweep)
 
 
 def _over_clips(
@@ -163,25 +157,20 @@ def _over_clips(
             return [list(seed) for seed in fitted.embeddings(features)]
         return [targets.decode(seed) for seed in fitted.scores(features)]
 
-    return Learned(predict, fitted.rates, _points(fitted.sweep))
+    return Learned(predict, fitted.rates, fitted.sweep)
 
 
 def _solved(targets: ClipTargets, fold: Fold, heard: Heard, lesson: Lesson, metric: Metric) -> Learned:
-    features = chosen_layers(heard.means, lesson.settings.layers, 1)
-    solved: Ridge | Neighbours
-    if lesson.head == "ridge":
-        solved = fit_ridge(features, targets, fold, metric)
-        curve = solved.curve
-    else:
-        solved = fit_knn(features, targets, fold, metric=metric)
-        curve = tuple(SweepPoint(fold=0, seed=0, **choice) for choice in solved.curve)
+    layers = layers_seen(heard.means.shape[1], lesson.settings.layers)
+    seen = slice(layers.start, layers.stop)
+    solve = fit_ridge if lesson.head == "ridge" else fit_knn
+    solved = solve(heard.means[:, seen], targets, fold, metric)
+    curve = [
+        point if point.layer is None else point.model_copy(update={"layer": layers[point.layer]})
+        for point in solved.curve
+    ]
 
     def predict(heard: Heard, items: Sequence[int]) -> list[list[Any]]:
-        scores = solved.scores(chosen_layers(heard.means[list(items)], lesson.settings.layers, 1))
-        return [targets.decode(seed) for seed in scores]
+        return [targets.decode(seed) for seed in solved.scores(heard.means[list(items), seen])]
 
-    return Learned(predict, (), curve)
-
-
-def _points(checks: Sequence[Check]) -> tuple[SweepPoint, ...]:
-    return tuple(SweepPoint(fold=0, **check) for check in checks)
+    return Learned(predict, (), tuple(curve))

@@ -23,13 +23,29 @@ from crossfade.probing.kinds import CLIP_KINDS, trial_scores
 from crossfade.probing.learners import SOLVED, Learned, Lesson, learn
 from crossfade.probing.metrics import METRICS
 from crossfade.probing.results import Cost, ModelInfo, ProtocolInfo, Result, Scored, SweepPoint, TaskInfo
-from crossfade.probing.schema import Dataset, Fold
+from crossfade.probing.schema import Dataset, Fold, Head
 from crossfade.probing.significance import estimate
 from crossfade.probing.splits import few_shot
 from crossfade.probing.upstreams import Upstream
 from crossfade.progress import Progress
 
 CLEAN = "clean"
+MADE_OF: Mapping[Head, tuple[str, ...]] = {
+    "linear": ("projection",),
+    "frame": ("projection",),
+    "mlp": ("hidden",),
+    "blstm": ("projection", "hidden", "depth"),
+    "ridge": (),
+    "knn": (),
+}
+"""The settings that make a head what it is."""
+
+SEEN: Mapping[Head, str] = {"ridge": "all", "knn": "one of all"}
+"""What heads without learned weights see of layers, unless they were told which."""
+
+UNUSUAL = ("warmup", "mixup", "balanced")
+"""Parts of a training that most do without."""
+
 PACKAGES = ("torch", "transformers", "soundfile")
 
 
@@ -55,6 +71,13 @@ class Question:
     draws: int
     backgrounds: tuple[Background, ...]
     seed: int
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One for each column of predictions: of every start, or of every draw."""
+        if self.shots is None:
+            return self.lesson.training.seeds
+        return tuple(range(self.seed, self.seed + self.draws))
 
 
 class Heard:
@@ -105,8 +128,10 @@ def measure(
         rate, device = upstream.frames_per_second, upstream.device
         learned = learn(dataset, fold, heard[CLEAN], question.lesson, rate, device, progress)
         chosen += learned.rates
-        drawn = {} if question.shots is None else {"seed": question.seed + draw}
-        sweep += [point.model_copy(update={"fold": number, **drawn}) for point in learned.sweep]
+        told = {"fold": number}
+        if question.shots is not None or question.lesson.head in SOLVED:
+            told["seed"] = question.seeds[draw]
+        sweep += [point.model_copy(update=told) for point in learned.sweep]
         for condition, own in heard.items():
             answer(dataset, own, fold, number, learned, answers[condition], draw)
     cost = Cost(
@@ -146,9 +171,8 @@ def tested(dataset: Dataset) -> list[int]:
 
 def lessons(dataset: Dataset, question: Question, heard: Heard) -> Iterator[tuple[int, Fold, int]]:
     """(draw, fold, its number) of all that is to be learned, without items that could not be heard."""
-    draws = question.draws if question.shots is not None else 1
-    for draw in range(draws):
-        drawn = dataset if question.shots is None else few_shot(dataset, question.shots, question.seed + draw)
+    for draw in range(question.draws if question.shots is not None else 1):
+        drawn = dataset if question.shots is None else few_shot(dataset, question.shots, question.seeds[draw])
         for number, fold in enumerate(drawn.folds):
             kept = Fold(*(heard.keep(side) for side in (fold.train, fold.valid, fold.test)))
             for name in ("train", "test"):
@@ -163,22 +187,22 @@ def lessons(dataset: Dataset, question: Question, heard: Heard) -> Iterator[tupl
 def answer(
     dataset: Dataset, heard: Heard, fold: Fold, number: int, learned: Learned, answers: Answers, draw: int
 ) -> None:
-    """Add what was learned of one fold says of its test."""
-    items = heard.keep(fold.test).tolist()
+    """Add what was learned of one fold says of its test: of its items, or of its trials."""
+    asked = items = heard.keep(fold.test).tolist()
     if dataset.trials:
-        usable = [index for index, trial in enumerate(dataset.trials) if {*trial[:2]} <= {*items}]
-        items = sorted({item for index in usable for item in dataset.trials[index][:2]})
+        known = {*items}
+        trials = {at: trial for at, trial in enumerate(dataset.trials) if trial[0] in known and trial[1] in known}
+        asked, items = list(trials), sorted({item for trial in trials.values() for item in trial[:2]})
     predictions = learned.predict(heard, items)
     if dataset.trials:
         place = {item: at for at, item in enumerate(items)}
-        pairs = [(place[first], place[second], same) for first, second, same in (dataset.trials[at] for at in usable)]
+        pairs = [(place[first], place[second], same) for first, second, same in trials.values()]
         predictions = [trial_scores(torch.stack(list(seed)), pairs) for seed in predictions]
-        items = usable
     for where, column in enumerate(predictions, start=draw):
         while len(answers.columns) <= where:
             answers.columns.append({})
-        answers.columns[where] |= dict(zip(items, column, strict=True))
-    answers.folds |= dict.fromkeys(items, number)
+        answers.columns[where] |= dict(zip(asked, column, strict=True))
+    answers.folds |= dict.fromkeys(asked, number)
 
 
 def result(
@@ -198,7 +222,6 @@ def result(
     averaged = len(dataset.folds) > 1 and dataset.items[0].split is not None
     found = estimate(metric, items, averaged=averaged, drawn=question.shots is not None)
     counts = {name: sum(len(getattr(fold, name)) for fold in dataset.folds) for name in ("train", "valid", "test")}
-    training = question.lesson.training
     return Result(
         model=ModelInfo(
             name=Path(upstream.name).resolve().name if Path(upstream.name).is_dir() else upstream.name,
@@ -219,35 +242,49 @@ def result(
         value=found.value,
         interval=found.interval,
         interval_method=found.method,
+        group_interval=found.group_interval,
         values=found.values,
         sweep=tuple(sweep),
         chosen=tuple(rate for rate in chosen if isfinite(rate)),
-        seeds=training.seeds if question.shots is None else tuple(range(question.seed, question.seed + question.draws)),
-        skipped=tuple((dataset.items[item].id, reason) for item, reason in heard.skipped.items()),
+        seeds=question.seeds,
+        skipped=tuple(
+            (dataset.items[item].id, f"{reason}{_in_split(dataset, item)}") for item, reason in heard.skipped.items()
+        ),
         items=tuple(items),
         cost=cost,
         versions=versions(),
     )
 
 
+def _in_split(dataset: Dataset, item: int) -> str:
+    """Where a clip is missing, unless folds take turns."""
+    sides = {name: getattr(dataset.folds[0], name) for name in ("train", "valid", "test")}
+    return next((f" ({name})" for name, side in sides.items() if item in side), "") if len(dataset.folds) == 1 else ""
+
+
 def protocol(upstream: Upstream, question: Question, condition: str, averaged: bool) -> ProtocolInfo:
     """All that was asked, and nothing that was found: results compare where it is the same."""
-    training, settings = question.lesson.training, question.lesson.settings
-    trained: dict[str, Any] = {}
-    if question.lesson.head not in SOLVED:
-        trained = {"projection": settings.projection, "steps": training.steps, "batch": training.batch}
-        trained["rates"] = training.rates
+    lesson, training = question.lesson, question.lesson.training
+    shape: dict[str, Any] = {name: getattr(lesson.settings, name) for name in MADE_OF[lesson.head]}
+    if lesson.head not in SOLVED:
+        batch = training.batch * training.accumulate
+        shape |= {"steps": training.steps, "batch": batch, "rates": training.rates}
+        unusual = {"dropout": lesson.settings.dropout, **{name: getattr(training, name) for name in UNUSUAL}}
+        shape |= {name: value for name, value in unusual.items() if value}
+    if upstream.window != "clip":
+        shape["window"] = upstream.window
+    seen = lesson.settings.layers
     return ProtocolInfo(
-        head=question.lesson.head,
-        layers=settings.layers,
-        **trained,
+        head=lesson.head,
+        layers=SEEN.get(lesson.head, seen) if seen == "weighted" else seen,
+        **shape,
         published=question.published,
         shots=question.shots,
         draws=question.draws if question.shots is not None else 1,
         condition=condition,
         folds="averaged" if averaged else "pooled",
         precision=upstream.precision,
-        beam=question.lesson.beam,
+        beam=lesson.beam,
     )
 
 

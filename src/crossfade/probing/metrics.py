@@ -51,6 +51,12 @@ class Metric:
     combine: Callable[[Tensor], Tensor] | None = None
     resampled: Resampled | None = None
 
+    def rank(self, value: float | None) -> float:
+        """What orders values from the worst to the best; first comes what is no number."""
+        if value is None or not math.isfinite(value):
+            return -math.inf
+        return value if self.better == "higher" else -value
+
     def value(self, labels: Values, predictions: Values, weights: Tensor | Sequence[float] | None = None) -> float:
         """The metric, each item counted as often as `weights` (items,) says."""
         counts = torch.ones(len(labels)) if weights is None else torch.as_tensor(weights)

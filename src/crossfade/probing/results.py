@@ -89,14 +89,15 @@ class ProtocolInfo(BaseModel):
 
 
 class SweepPoint(Record):
-    """What was tried and its best validation value (None: it diverged).
+    """What was tried and its best validation value (None: it diverged); one of each fold and seed was `chosen`.
 
     A head: a learning rate, and the step that had that value. Nearest neighbours: a layer and how many of them vote.
     Ridge regression: its damping.
     """
 
-    fold: int
-    seed: int
+    fold: int = 0
+    seed: int = 0
+    chosen: bool = False
     rate: FiniteFloat | None = None
     valid: Annotated[FiniteFloat | None, BeforeValidator(_finite)]
     step: int = 0
@@ -129,8 +130,9 @@ class Result(Record):
     """One model on one task under one protocol.
 
     `value` is the mean of `values` (one per seed or draw) in the metric's unit: percent where `percent`, `better` says
-    which way is up. `interval` holds it with 95 % confidence, found as `interval_method` says. `chosen` are the
-    learning rates that validation data chose; `skipped` names clips that could not be used, with reasons.
+    which way is up. `interval` holds it with 95 % confidence, found as `interval_method` says; `group_interval` the
+    same over groups of test clips (speakers, kits), None where there are none. `chosen` are the learning rates that
+    validation data chose; `skipped` names clips that could not be used, with reasons.
     """
 
     model: ModelInfo
@@ -142,6 +144,7 @@ class Result(Record):
     value: FiniteFloat
     interval: tuple[FiniteFloat, FiniteFloat]
     interval_method: str
+    group_interval: tuple[FiniteFloat, FiniteFloat] | None = None
     values: tuple[FiniteFloat, ...]
     sweep: tuple[SweepPoint, ...] = ()
     chosen: tuple[FiniteFloat, ...] = ()

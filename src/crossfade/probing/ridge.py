@@ -53,13 +53,14 @@ def fit_ridge(features: Tensor, targets: ClipTargets, fold: Fold, metric: Metric
 
     Ties go to the stronger damping. features: (clips, layers, width), each layer's mean over time.
     """
-    labels, sign = [targets.labels[clip] for clip in fold.valid.tolist()], 1 if metric.better == "higher" else -1
-    tried = [
-        SweepPoint(fold=0, seed=0, damping=damping, valid=metric.value(labels, targets.decode(one.scores(own)[0])))
-        for own in [features[fold.valid]]
-        for damping, one in zip(DAMPINGS, solve(features[fold.train], targets.dense[fold.train], DAMPINGS), strict=True)
-    ]
-    best = max(tried, key=lambda point: (sign * (point.valid if point.valid is not None else 0), point.damping))
+    labels, own = [targets.labels[clip] for clip in fold.valid.tolist()], features[fold.valid]
+    trials = solve(features[fold.train], targets.dense[fold.train], DAMPINGS)
+    values = [metric.value(labels, targets.decode(one.scores(own)[0])) for one in trials]
+    best = max(range(len(DAMPINGS)), key=lambda place: (metric.rank(values[place]), place))
+    curve = tuple(
+        SweepPoint(damping=damping, valid=value, chosen=place == best)
+        for place, (damping, value) in enumerate(zip(DAMPINGS, values, strict=True))
+    )
     both = torch.cat([fold.train, fold.valid])
-    (chosen,) = solve(features[both], targets.dense[both], [best.damping or 0.0])
-    return Ridge(chosen.mean, chosen.deviation, chosen.weights, chosen.offset, tuple(tried))
+    (chosen,) = solve(features[both], targets.dense[both], [DAMPINGS[best]])
+    return Ridge(chosen.mean, chosen.deviation, chosen.weights, chosen.offset, curve)

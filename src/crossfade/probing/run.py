@@ -68,10 +68,10 @@ def probe(
         beam: width of the search for text; 1 is greedy.
         seed: decides splits that the data leaves open, draws, mixes and the first head.
         device, precision, window: how encoders run, see `open_upstream`.
-        cache, cache_bytes: where features are kept, and how much of them.
+        cache, cache_bytes: where features are kept, and how much of them: at least what one model needs for one task.
 
     Returns one result for every model, task and condition, in that order. Raises InputError for models, tasks and data
-    that cannot be used, and an existing output without `overwrite`.
+    that cannot be used, an existing output without `overwrite`, and a cache that is too small.
     """
     if output is not None:
         require_free(output, overwrite=overwrite)
@@ -117,9 +117,10 @@ def _one(
     progress: Progress,
 ) -> list[Result]:
     """Results of one model on one task, from the journal of an earlier run where all of them are there."""
-    keys = [_key(upstream, dataset, question, number) for number in range(1 + len(question.backgrounds))]
+    keys = _keys(upstream, dataset, question)
     if all(key in journal for key in keys):
         return [journal[key] for key in keys]
+    cache.used.clear()  # by the task before, whose features may go now
     found = measure(upstream, dataset, question, cache=cache, progress=progress)
     if output is not None:
         for key, result in zip(keys, found, strict=True):
@@ -127,11 +128,15 @@ def _one(
     return found
 
 
-def _key(upstream: Upstream, dataset: Dataset, question: Question, number: int) -> str:
-    """Stands for all that decides a result."""
-    heard = [[str(one), _sounds(one.files)] for one in question.backgrounds]
-    told = asdict(question) | {"backgrounds": heard}
-    facts = [upstream.name, upstream.key, dataset.sha256, dataset.task.name, dataset.task.metric, told, number]
+def _keys(upstream: Upstream, dataset: Dataset, question: Question) -> list[str]:
+    """Stand for all that decides each result: that of clean sound, then that of each background."""
+    told = asdict(replace(question, backgrounds=()))  # without a copy of each file
+    told["backgrounds"] = [[str(one), _sounds(one.files)] for one in question.backgrounds]
+    facts = [upstream.name, upstream.key, dataset.sha256, dataset.task.name, dataset.task.metric, told]
+    return [_digest([*facts, number]) for number in range(1 + len(question.backgrounds))]
+
+
+def _digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -147,7 +152,7 @@ def _with_sound(dataset: Dataset) -> Dataset:
     if sum(len(fold.test) for fold in dataset.folds) < 2:
         raise InputError(f"{dataset.task.name}: one test clip, which shows nothing; expected at least two")
     sounds = _sounds([item.audio for item in dataset.items])
-    return replace(dataset, sha256=hashlib.sha256(json.dumps([dataset.sha256, sounds]).encode()).hexdigest())
+    return replace(dataset, sha256=_digest([dataset.sha256, sounds]))
 
 
 def _sounds(files: Sequence[AudioFile]) -> list[str]:

@@ -5,6 +5,7 @@ paper 3 does; McNemar's test and the Benjamini-Hochberg procedure follow the sam
 of sums over items is resampled by one matrix product: how often each item is drawn, times what it adds to each sum.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,11 @@ RESAMPLES, RECOMPUTED = 10_000, 1_000
 LEVEL = 0.95
 FEW_DISCORDANT = 25
 FEWEST_GROUPS = 5
+"""To be resampled: fewer are too often drawn all alike."""
+
+ROUNDING = 1e-9
+"""A spread that is none."""
+
 RIGHT_OR_WRONG = ("accuracy", "slot_accuracy")
 """Metrics that are the share of items that are right, which McNemar's test is about."""
 
@@ -56,31 +62,33 @@ class Panel:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value over all seeds, each seed's, the 95 % interval, and in words how it was found."""
+    """A metric's value over all seeds, each seed's, the 95 % interval, and in words how it was found.
+
+    `group_interval` is over groups of items (speakers, kits), None where items have none that tell them apart.
+    """
 
     value: float
     values: tuple[float, ...]
     interval: tuple[float, float]
     method: str
+    group_interval: tuple[float, float] | None = None
 
 
 def panel(models: Sequence[Sequence[Scored]], *, unit: Unit = "item", averaged: bool = False) -> Panel:
     """The answers of models to the same items, a column for every model and seed; the order of items does not matter.
 
     Raises:
-        InputError: fewer than two items; or, by group, an item without one or fewer than five groups.
+        InputError: fewer than two items; or, by group, an item without one.
     """
     ordered = [sorted(items, key=lambda item: item.id) for items in models]
     first = ordered[0]
     if len(first) < 2:
-        raise InputError(f"{len(first)} test items: an interval needs at least 2; test on more clips")
+        raise InputError(f"test items: {len(first)}, an interval needs at least 2; test on more clips")
     units, count = np.arange(len(first)), len(first)
     if unit == "group":
         if missing := [item.id for item in first if item.group is None]:
-            raise InputError(f"unit group: {len(missing)} test items have no group, '{missing[0]}' among them")
+            raise InputError(f"unit group: test items without a group: {len(missing)}, '{missing[0]}' among them")
         names = sorted({str(item.group) for item in first})
-        if len(names) < FEWEST_GROUPS:
-            raise InputError(f"unit group: {len(names)} groups among the test items, expected {FEWEST_GROUPS} or more")
         units, count = np.searchsorted(names, [str(item.group) for item in first]), len(names)
     fold = np.array([item.fold for item in first]) if averaged else np.zeros(len(first))
     return Panel(
@@ -162,25 +170,23 @@ def estimate(
     metric: "Metric",
     items: Sequence[Scored],
     *,
-    unit: Unit = "item",
     averaged: bool = False,
     drawn: bool = False,
     resamples: int | None = None,
     seed: int = SEED,
 ) -> Estimate:
-    """A metric's mean over the seeds of `items` with its 95 % interval.
+    """A metric's mean over the seeds of `items` with its 95 % interval over items, and over groups where they have any.
 
     Args:
-        unit: what is resampled: test items, or their groups as wholes.
         averaged: take the metric in each fold and average, where the published protocol does so; else pool all folds.
         drawn: the predictions are of several draws of training clips (few-shot); two or more give a t-interval over
             draws, with the test items as they are.
         resamples: 10,000 by default; 1,000 for a metric that is no function of sums (ranks), as `method` then says.
 
     Raises:
-        InputError: too few items or groups, or a metric that has no value on them.
+        InputError: too few items, or a metric that has no value on them.
     """
-    answers = panel([items], unit=unit, averaged=averaged)
+    answers = panel([items], averaged=averaged)
     if drawn and len(answers.columns) > 1:
         values = evaluator(metric, answers)(np.ones((1, answers.count)))[0]
         low, high, method = *t_interval(values.tolist()), f"t over {len(values)} draws of the training clips"
@@ -188,13 +194,36 @@ def estimate(
         values, draws = resample(metric, answers, resamples, seed)
         means = draws.mean(1)
         low, high = interval(means)
-        method = f"bootstrap over {answers.count} {unit}s, {np.isfinite(means).sum():,} resamples, seed {seed}"
-        if low == high in (0, 100) and metric.name in RIGHT_OR_WRONG and unit == "item":
+        method = f"bootstrap over {answers.count} items, {np.isfinite(means).sum():,} resamples, seed {seed}"
+        if low == high in (0, 100) and metric.name in RIGHT_OR_WRONG:
             low, high = exact_share(low > 0, answers.count)
             method = f"exact binomial, as all {answers.count} items are {'right' if high == 100 else 'wrong'}"
     if not np.isfinite(values).all():
         raise InputError(f"metric {metric.name} has no value on these {len(items)} test items; test on more clips")
-    return Estimate(float(values.mean()), tuple(values.tolist()), (low, high), method)
+    by_group = over_groups(metric, items, averaged=averaged)
+    return Estimate(float(values.mean()), tuple(values.tolist()), (low, high), method, by_group)
+
+
+def over_groups(metric: "Metric", items: Sequence[Scored], *, averaged: bool = False) -> tuple[float, float] | None:
+    """95 % interval of a metric's mean over seeds for other groups: the jackknife that leaves one out at a time.
+
+    Student's t with one degree of freedom fewer than there are groups makes it as wide as few groups ask for, where a
+    bootstrap over them would be too narrow. None where an item has no group, there is one group only, or every item is
+    its own; and where groups are all alike, or the metric needs them all.
+    """
+    names = {item.group for item in items}
+    if None in names or not 2 <= len(names) < len(items):
+        return None
+    answers = panel([items], unit="group", averaged=averaged)
+    evaluate, count = evaluator(metric, answers), answers.count
+    size = max(1, _BLOCK // count)
+    lacking = (1 - np.eye(min(size, count - start), count, start) for start in range(0, count, size))
+    others = np.concatenate([evaluate(block).mean(1) for block in lacking])
+    spread = math.sqrt((count - 1) * others.var())
+    if not (math.isfinite(spread) and spread > ROUNDING):
+        return None
+    value, half = evaluate(np.ones((1, count))).mean(), stats.t.ppf((1 + LEVEL) / 2, count - 1) * spread
+    return float(value - half), float(value + half)
 
 
 def interval(draws: Floats) -> tuple[float, float]:
@@ -215,7 +244,7 @@ def exact_share(right: bool, items: int) -> tuple[float, float]:
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean of draws, from Student's t. Raises InputError for fewer than two."""
     if len(values) < 2:
-        raise InputError(f"{len(values)} draws: an interval over draws needs at least 2")
+        raise InputError(f"draws: {len(values)}, an interval over draws needs at least 2")
     mean, half = np.mean(values), stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
     return float(mean - half), float(mean + half)
 

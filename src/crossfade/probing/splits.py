@@ -168,7 +168,11 @@ def _pairs(items: Sequence[Item], folds: Sequence[Fold]) -> tuple[tuple[int, int
 def _check(task: Task, items: Sequence[Item], fold: Fold, where: str) -> None:
     sides = {name: [items[i] for i in getattr(fold, name).tolist()] for name in SPLITS}
     if empty := [name for name, side in sides.items() if not side]:
-        raise InputError(f"{where}: the {empty[0]} split of {len(items)} clips is empty; give more clips or groups")
+        needed = "; the learning rate is chosen on it" if empty[0] == "valid" else ""
+        raise InputError(
+            f"{where}: nothing of {len(items)} clips can be spared for the {empty[0]} split{needed}; expected every "
+            "class in three groups or more, or a `split` column"
+        )
     homes: dict[str, str] = {}
     for name, side in sides.items():
         for item in side:

@@ -4,23 +4,14 @@ import csv
 import json
 import re
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from crossfade.audio.sources import needed, one_line
 from crossfade.errors import InputError
 
 Row = dict[str, Any]
-
-
-def needed(module: str, source: object) -> ModuleType:
-    """An optional module that reading `source` needs. Raises InputError that says what to install."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(f"{source}: reading it needs {module}; pip install 'crossfade[datasets]'") from error
 
 
 def read_table(path: Path, pattern: str | None = None, gather: bool = False) -> list[Row]:
@@ -95,7 +86,7 @@ def _parquet(path: Path) -> list[Row]:
     try:
         rows: list[Row] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:300]})") from error
+        raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from error
     return rows
 
 

@@ -5,12 +5,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
-from crossfade.audio.sources import MANIFEST_SUFFIXES
+from crossfade.audio.sources import MANIFEST_SUFFIXES, is_saved
+from crossfade.documents import read_yaml, validated
 from crossfade.errors import InputError, nearest
-from crossfade.probing.hub import is_saved, read_hub
+from crossfade.probing.hub import read_hub
 from crossfade.probing.layouts import ALIASES, Found, Hub, finish, read_layouts, read_manifest
 from crossfade.probing.schema import Dataset, Fold, Head, Item, Kind, Label, Protocol, Task
 from crossfade.probing.splits import assemble
@@ -27,10 +25,10 @@ NO_MANIFEST = "expected manifest.jsonl, manifest.csv or manifest.parquet, found 
 
 
 def task_names() -> tuple[list[str], list[str]]:
-    """Names of the tasks of published data sets, and of those whose data is in the package (embedded/... if taken)."""
+    """Names of the tasks of published data sets, and of those whose data is in the package."""
     packaged = sorted(path.stem for path in PACKAGED.glob("*.yaml"))
     folders = sorted(path.parent.name for path in PACK.glob("*/task.yaml"))
-    return packaged, [f"{EMBEDDED}/{name}" if name in packaged else name for name in folders]
+    return packaged, folders
 
 
 def load_tasks(name: str | Path) -> list[Task]:
@@ -48,7 +46,7 @@ def load_task(name: str | Path) -> Task:
     if name in packaged:
         return _task(PACKAGED / f"{name}.yaml", str(name), None)
     if name in embedded:
-        folder = PACK / str(name).removeprefix(f"{EMBEDDED}/")
+        folder = PACK / str(name)
         return _task(folder / "task.yaml", str(name), folder)
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -77,23 +75,8 @@ def load_dataset(task: Task, data: str | Path | None = None, *, seed: int = 0) -
 
 
 def _task(path: Path, name: str, folder: Path | None) -> Task:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    content = {} if content is None else content  # an empty file says nothing
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected keys and values, received {type(content).__name__}")
-    try:
-        return Task.model_validate({"name": name} | content | {"folder": folder})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise InputError(f"{path}: unknown key '{where}'; {nearest(where, Task.model_fields)}") from None
-        raise InputError(f"{path}: {where}: {first['msg'].lower()}, received {first['input']!r}") from None
+    content = read_yaml(path) if path.is_file() else {}
+    return validated(Task, {"name": name} | content | {"folder": folder}, path)
 
 
 def _manifests(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from crossfade.errors import InputError
 from crossfade.parallel import side_by_side
 from crossfade.probing.metrics import Metric
+from crossfade.probing.results import SweepPoint
 from crossfade.progress import SILENT, Progress
 
 RATES = tuple(10 ** (-5 + 0.4 * step) for step in range(11))
@@ -88,23 +89,13 @@ class Training:
         return (self.steps - step) / (self.steps - self.warmup)
 
 
-class Check(TypedDict):
-    """A look at validation data: the metric after `step` updates, None without data or where the head diverged."""
-
-    seed: int
-    rate: float
-    step: int
-    valid: float | None
-
-
-def sweep(checks: Sequence[Check], metric: Metric) -> list[Check]:
+def sweep(looks: Sequence[SweepPoint], metric: Metric) -> list[SweepPoint]:
     """The learning-rate sweep: the best look of every seed and rate, the earlier where two are equal."""
-    sign = 1 if metric.better == "higher" else -1
-    best: dict[tuple[int, float], Check] = {}
-    for check in checks:
-        known = best.setdefault((check["seed"], check["rate"]), check)
-        if check["valid"] is not None and (known["valid"] is None or sign * (check["valid"] - known["valid"]) > 0):
-            best[check["seed"], check["rate"]] = check
+    best: dict[tuple[int, float | None], SweepPoint] = {}
+    for look in looks:
+        known = best.setdefault((look.seed, look.rate), look)
+        if metric.rank(look.valid) > metric.rank(known.valid):
+            best[look.seed, look.rate] = look
     return list(best.values())
 
 
@@ -132,33 +123,41 @@ class Learner(Protocol):
         """A copy of one head's weights."""
         ...
 
+    def keep(self, heads: Sequence[int]) -> None:
+        """Go on with these heads alone, of which there is one at least and one fewer than there were at most."""
+
 
 @dataclass(frozen=True)
 class Best:
     """The best head of one seed: its weights, its rate, what it reached after which update, and every look on the way.
 
-    `value` is the metric, better when higher; without a head (all diverged) it is minus infinity.
+    `value` is the metric's rank; without a head (all diverged) it is minus infinity.
     """
 
     state: State
     rate: float
     value: float
     step: int
-    checks: tuple[Check, ...]
+    looks: tuple[SweepPoint, ...]
 
 
 class Adam:
     """Adam (1412.6980) as torch.optim.Adam does it, with a learning rate for each head."""
 
     def __init__(self, parameters: Sequence[Tensor], heads: int) -> None:
-        self.heads, self.steps = heads, 0
+        self.steps = 0
+        self.moments = [(torch.zeros_like(own), torch.zeros_like(own)) for own in _rows(parameters, heads)]
+        self.follow(parameters, range(heads))
+
+    def follow(self, parameters: Sequence[Tensor], kept: Sequence[int]) -> None:
+        """Go on with other leaves: those of the `kept` heads."""
+        self.heads = len(kept)
+        self.moments = [(mean[[*kept]], square[[*kept]]) for mean, square in self.moments]
         self.blocks: list[tuple[int, slice, Tensor, Tensor, Tensor]] = []
-        for number, parameter in enumerate(parameters):
-            rows = parameter.detach().view(heads, -1)
-            many = max(1, _BLOCK // rows.shape[1])
-            for part in (slice(start, start + many) for start in range(0, heads, many)):
-                own = rows[part]
-                self.blocks.append((number, part, own, torch.zeros_like(own), torch.zeros_like(own)))
+        for number, (own, (mean, square)) in enumerate(zip(_rows(parameters, self.heads), self.moments, strict=True)):
+            many = max(1, _BLOCK // own.shape[1])
+            for part in (slice(start, start + many) for start in range(0, self.heads, many)):
+                self.blocks.append((number, part, own[part], mean[part], square[part]))
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rates: Tensor) -> None:
@@ -167,13 +166,17 @@ class Adam:
         first, second = _BETAS
         pace = (rates / (1 - first**self.steps))[:, None]
         scale = math.sqrt(1 - second**self.steps)
-        rows = [gradient.view(self.heads, -1) for gradient in gradients]
+        rows = _rows(gradients, self.heads)
         for number, part, value, mean, square in self.blocks:
             slope = rows[number][part]
             mean.lerp_(slope, 1 - first)
             square.mul_(second).addcmul_(slope, slope, value=1 - second)
             spread = square.sqrt().div_(scale).add_(_EPSILON)
             value.addcdiv_(mean * pace[part], spread, value=-1)
+
+
+def _rows(tensors: Sequence[Tensor], heads: int) -> list[Tensor]:
+    return [tensor.detach().view(heads, -1) for tensor in tensors]
 
 
 @torch.no_grad()
@@ -211,37 +214,44 @@ def train(
     seed: int,
     rates: Sequence[float],
     training: Training,
-    higher: bool,
+    metric: Metric,
     watch: Progress,
     stop: Event,
 ) -> Best:
-    """Train one head for every rate, unless `stop` is set; `higher` says whether a higher metric is better.
+    """Train one head for every rate, unless `stop` is set.
 
     Without validation data the head of the first rate is taken after the last step. Ties go to the earlier look, then
-    to the earlier rate.
+    to the earlier rate. A head that diverged is trained no further.
     """
-    optimiser = Adam(learner.parameters, len(rates))
-    own = torch.tensor(rates, device=learner.parameters[0].device)
-    looks = training.looks() if learner.validated else {training.steps}
-    best, checks = Best({}, math.nan, -math.inf, 0, ()), list[Check]()
+    optimiser, live = Adam(learner.parameters, len(rates)), [*rates]
+    numbers = training.looks() if learner.validated else {training.steps}
+    best, looks = Best({}, math.nan, -math.inf, 0, ()), list[SweepPoint]()
     for step in watch.track(range(training.steps), total=training.steps, description="training heads"):
         if stop.is_set():
             raise CancelledError
         learner.backward()
         gradients = [parameter.grad for parameter in learner.parameters if parameter.grad is not None]
         if training.clip is not None:
-            clip_gradients(gradients, len(rates), training.clip)
-        optimiser.step(gradients, own * training.pace(step))
+            clip_gradients(gradients, len(live), training.clip)
+        optimiser.step(gradients, torch.tensor(live, device=gradients[0].device) * training.pace(step))
         for parameter in learner.parameters:
             parameter.grad = None
-        if step + 1 not in looks:
+        if step + 1 not in numbers:
             continue
-        for head, (rate, value) in enumerate(zip(rates, learner.judge(), strict=True)):
-            known = learner.validated and math.isfinite(value)
-            checks.append(Check(seed=seed, rate=rate, step=step + 1, valid=value if known else None))
-            if (value if higher else -value) > best.value:
-                best = Best(learner.state(head), rate, value if higher else -value, step + 1, ())
-    return replace(best, checks=tuple(checks))
+        values = learner.judge()
+        for head, (rate, value) in enumerate(zip(live, values, strict=True)):
+            known = value if learner.validated else None
+            looks.append(SweepPoint(seed=seed, rate=rate, step=step + 1, valid=known))
+            if metric.rank(value) > best.value:
+                best = Best(learner.state(head), rate, metric.rank(value), step + 1, ())
+        kept = [head for head, value in enumerate(values) if math.isfinite(value)]
+        if not kept:
+            break
+        if len(kept) < len(live):
+            learner.keep(kept)
+            optimiser.follow(learner.parameters, kept)
+            live = [live[head] for head in kept]
+    return replace(best, looks=tuple(looks))
 
 
 def fit(
@@ -264,7 +274,7 @@ def fit(
     def run(piece: tuple[int, tuple[float, ...]]) -> Best:
         seed, rates = piece
         watch = progress if len(work) == 1 else SILENT
-        return train(start(seed, len(rates)), seed, rates, training, metric.better == "higher", watch, stop)
+        return train(start(seed, len(rates)), seed, rates, training, metric, watch, stop)
 
     found = side_by_side(run, work, stop=stop)
     if len(work) > 1:
@@ -275,12 +285,12 @@ def fit(
 
 def _best(found: Sequence[Best], rates: Sequence[float]) -> Best:
     """The best of one seed's, with the looks of all of them."""
-    checks = sorted(
-        (check for one in found for check in one.checks), key=lambda check: (check["step"], rates.index(check["rate"]))
+    looks = sorted(
+        (look for one in found for look in one.looks), key=lambda look: (look.step, rates.index(look.rate or 0.0))
     )
     alive = [one for one in found if one.step]
     if not alive:
         tried = ", ".join(f"{rate:g}" for rate in rates)
         raise InputError(f"every head diverged (learning rates {tried}): give lower rates, or features of usual size")
     winner = max(alive, key=lambda one: (one.value, -one.step, -rates.index(one.rate)))
-    return replace(winner, checks=tuple(checks))
+    return replace(winner, looks=tuple(looks))

@@ -61,6 +61,7 @@ class Upstream:
     listen: Listen
     device: torch.device = CPU
     precision: Precision = "float32"
+    window: Window = "clip"
 
     @torch.inference_mode()
     def features(self, clips: Sequence[Tensor]) -> list[Tensor]:
@@ -191,6 +192,7 @@ def _open_whisper(
         listen=WhisperListener(model, window),
         device=device,
         precision=precision,
+        window=window,
     )
 
 

@@ -21,16 +21,11 @@ from crossfade.encoders.model import load_model
 from crossfade.encoders.sidecars import normalise
 from crossfade.encoders.writer import output_folder
 from crossfade.merging import merge
+from crossfade.probing.results import Result
+from crossfade.probing.tasks import EMBEDDED
 from crossfade.progress import SILENT, Progress
-from crossfade.quickstart.measure import (
-    LabelledClips,
-    correctness,
-    features,
-    interval,
-    read_task,
-    resampled_accuracy,
-)
-from crossfade.quickstart.pack import ENCODERS, SOURCES, Domain, calibration_folders, load_tasks
+from crossfade.quickstart.measure import correctness, interval, judge, resampled_accuracy
+from crossfade.quickstart.pack import DOMAINS, ENCODERS, SOURCES, Domain, calibration_folders
 from crossfade.report.figures import draw_matches, draw_sweep, require_plots
 from crossfade.report.page import write_page
 
@@ -40,6 +35,7 @@ UNALIGNED = "linear"
 CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 110
 """What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""
 
+TASKS: str | Sequence[str] = EMBEDDED
 RESULTS = "results.json"
 T = TypeVar("T")
 
@@ -99,15 +95,15 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
         merged = merge_all(draft, speech, music, alignments, calibration, seed, progress)
         seconds["merge"] = time.monotonic() - started - seconds["align"]
         models = {("speech alone", None): speech.folder, ("music alone", None): music.folder, **merged}
-        tasks = [read_task(task, speech.preprocessing.sampling_rate) for task in load_tasks()]
-        rows = measure_all(models, tasks, seed, progress)
+        found = measure_all(models, TASKS, seed, progress)
+        rows = rows_of(found, seed)
         seconds["measure"] = time.monotonic() - started - seconds["align"] - seconds["merge"]
         story = Story(
             path=Path(output),
             rows=tuple(rows),
             alignments={name: found.to_dict() for name, found in alignments.items()},
             largest_change=changes,
-            tasks=tuple(describe(clips) for clips in tasks),
+            tasks=tuple(describe(result) for result in found["speech alone", None]),
             seed=seed,
             seconds=seconds,
         )
@@ -195,12 +191,12 @@ def merge_all(
     return merged
 
 
-def measure_all(models: Mapping[Key, Path], tasks: Sequence[LabelledClips], seed: int, progress: Progress) -> list[Row]:
-    """A row for every model."""
+def measure_all(
+    models: Mapping[Key, Path], tasks: str | Sequence[str], seed: int, progress: Progress
+) -> dict[Key, list[Result]]:
+    """What every model knows of every task."""
     judged = in_parallel(lambda folder: judge(folder, tasks, seed), list(models.values()), "measuring", progress)
-    right = dict(zip(models, judged, strict=True))
-    draws = {key: resampled_accuracy(of_model, seed) for key, of_model in right.items()}
-    return [row(key, right[key], draws, tasks) for key in models]
+    return dict(zip(models, judged, strict=True))
 
 
 @contextmanager
@@ -214,50 +210,40 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def judge(folder: Path, tasks: Sequence[LabelledClips], seed: int) -> dict[str, Tensor]:
-    """How often each clip of each task is classified right on the encoder's frozen features."""
-    encoder = open_encoder(folder)
-    model, preprocessing = load_model(encoder), encoder.preprocessing
-    return {
-        clips.task.name: correctness(
-            features(model, clips.samples, preprocessing, preprocessing.sampling_rate), clips, seed
-        )
-        for clips in tasks
+def rows_of(found: Mapping[Key, Sequence[Result]], seed: int) -> list[Row]:
+    """A row for every model."""
+    draws = {
+        key: resampled_accuracy({one.task.name: correctness(one) for one in results}, seed)
+        for key, results in found.items()
     }
+    return [row(key, results, draws) for key, results in found.items()]
 
 
-def row(
-    key: Key, right: Mapping[str, Tensor], draws: Mapping[Key, Mapping[str, Tensor]], tasks: Sequence[LabelledClips]
-) -> Row:
+def row(key: Key, results: Sequence[Result], draws: Mapping[Key, Mapping[str, Tensor]]) -> Row:
     """The table's row for one model."""
     name, weight = key
 
     def over(domains: Sequence[str], of: Key) -> Tensor:
+        """Resampled mean over domains of the mean over their tasks."""
         means = [
-            torch.stack([draws[of][clips.task.name] for clips in tasks if clips.task.domain == domain]).mean(0)
+            torch.stack([draws[of][one.task.name] for one in results if one.task.domain == domain]).mean(0)
             for domain in domains
         ]
         return torch.stack(means).mean(0)
 
-    accuracy = {clips.task.name: 100 * float(right[clips.task.name].mean()) for clips in tasks}
-    by_domain = {
-        domain: _mean([accuracy[clips.task.name] for clips in tasks if clips.task.domain == domain])
-        for domain in ("speech", "music")
-    }
+    by_domain = {domain: _mean([one.value for one in results if one.task.domain == domain]) for domain in DOMAINS}
     plain = UNALIGNED, weight
-    gain = None
-    if plain in draws and key != plain:
-        gain = over(("speech", "music"), key) - over(("speech", "music"), plain)
+    gain = over(DOMAINS, key) - over(DOMAINS, plain) if plain in draws and key != plain else None
     return Row(
         name=name,
         weight=weight,
-        tasks=accuracy,
+        tasks={one.task.name: one.value for one in results},
         speech=by_domain["speech"],
         music=by_domain["music"],
         average=_mean(list(by_domain.values())),
         speech_interval=interval(over(("speech",), key)),
         music_interval=interval(over(("music",), key)),
-        average_interval=interval(over(("speech", "music"), key)),
+        average_interval=interval(over(DOMAINS, key)),
         gain=float(gain.mean()) if gain is not None else None,
         gain_interval=interval(gain) if gain is not None else None,
     )
@@ -267,13 +253,13 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def describe(clips: LabelledClips) -> dict[str, Any]:
+def describe(result: Result) -> dict[str, Any]:
     """A task in a few words and numbers."""
     return {
-        "name": clips.task.name,
-        "title": clips.task.title,
-        "domain": clips.task.domain,
-        "clips": len(clips.labels),
-        "classes": clips.classes,
-        "groups": int(clips.groups.max()) + 1,
+        "name": result.task.name,
+        "title": result.task.title,
+        "domain": result.task.domain,
+        "clips": len(result.items),
+        "classes": len({item.label for item in result.items}),
+        "groups": len({item.group for item in result.items}),
     }

@@ -76,6 +76,7 @@ def result(
         value=found.value if value is None else value,
         interval=found.interval,
         interval_method=found.method,
+        group_interval=found.group_interval,
         values=found.values,
         sweep=(SweepPoint(fold=0, seed=0, rate=1e-3, valid=80.0, step=400),),
         chosen=(1e-3,),

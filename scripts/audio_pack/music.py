@@ -36,7 +36,7 @@ DRUM_KEYS = {"k": 36, "s": 38, "h": 42}
 def tasks(packages: Mapping[str, Package], random: np.random.Generator, folder: Path) -> list[Task]:
     """The three labelled music tasks; `folder` is for the rendering."""
     return [
-        Task("instrument", "Instrument of a real note, unseen pitch", "music", _instruments(packages)),
+        Task("note_instrument", "Instrument of a real note, unseen pitch", "music", _instruments(packages)),
         Task("rhythm", "Rhythm at any tempo, unseen instrument", "music", _rhythms(packages, random, folder)),
         Task("melody", "Melody, unseen instrument", "music", _melodies(packages, random, folder)),
     ]

@@ -3,15 +3,16 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from measured import result
+from measured import answers, result, scored
 
 from crossfade.errors import InputError
-from crossfade.probing.results import Result, save_results
+from crossfade.probing.results import Result, SweepPoint, save_results
 from crossfade.probing.scores import Preset, load_preset
 from crossfade.report.leaderboard import leaderboard
-from crossfade.report.leaderboard_page import column_table, main_table, source_table, to_html, write_leaderboard
+from crossfade.report.leaderboard_page import chosen, column_table, main_table, source_table, to_html, write_leaderboard
 
 SMALL = Preset.model_validate(
     {
@@ -78,6 +79,40 @@ def test_every_number_names_its_file(folder: Path) -> None:
     assert "head linear, layers weighted, steps 500, rates 0.001 0.01, published no" in rows[0][-1]
 
 
+def test_intervals_over_groups(tmp_path: Path) -> None:
+    labels = ["class"] * 60
+    grouped = scored(labels, answers(labels, 0.6, 0), groups=[f"speaker {index // 10}" for index in range(60)])
+    save_results(tmp_path / "a.json", [result("a", items=grouped), result("a", "drums")])
+    board = leaderboard([tmp_path])
+    found = board.columns[0].entries["a"].result
+    low, high = found.group_interval or (0, 0)
+    cells = main_table(board)[1][0]
+    assert cells[2].endswith(f" (±{(high - low) / 2:.1f})")
+    assert "(" not in cells[3]
+    told = "in brackets over groups of test clips (speakers, kits)"
+    assert told in to_html(board)
+    assert board.to_dict()["columns"][0]["results"]["a"]["group_interval"] == (low, high)
+    save_results(tmp_path / "b.json", [result("b", "drums")])
+    assert told not in to_html(leaderboard([tmp_path / "b.json"]))
+
+
+def test_what_was_chosen() -> None:
+    def found(*points: dict[str, Any]) -> Result:
+        sweep = [SweepPoint(fold=fold, seed=0, valid=80.0, chosen=True, **point) for fold, point in enumerate(points)]
+        return result().model_copy(update={"sweep": (*sweep, SweepPoint(fold=0, seed=0, valid=1.0, rate=0.5))})
+
+    assert chosen(found({"rate": 1e-3}, {"rate": 1e-2}, {"rate": 1e-3})) == "rate 0.001; rate 0.01"
+    assert chosen(found({"layer": 3, "neighbours": 5})) == "layer 3, neighbours 5"
+    assert chosen(found({"damping": 10.0})) == "damping 10"
+    assert chosen(result()) == "rate 0.001"  # where the sweep does not say
+
+
+def test_what_does_not_apply_is_not_listed(tmp_path: Path) -> None:
+    save_results(tmp_path / "a.json", [result("a", head="ridge", layers="all", steps=None, rates=())])
+    (row,) = column_table(leaderboard([tmp_path]))[1]
+    assert row[-1].startswith("head ridge, layers all, published no, draws 1")
+
+
 def test_what_is_passed_over_is_told(folder: Path) -> None:
     assert f"{folder / 'config.json'} is no results file and was passed over." in leaderboard([folder]).notes
     text = json.dumps(leaderboard([folder]).to_dict())
@@ -88,24 +123,40 @@ def test_ways_to_ask_are_columns_of_their_own(tmp_path: Path) -> None:
     save_results(tmp_path / "a.json", [result("a"), result("a", head="mlp"), result("a", sha256="other data")])
     save_results(tmp_path / "b.json", [result("b", right=0.4, head="mlp")])
     board = leaderboard([tmp_path / "b.json", tmp_path / "a.json"])
-    assert [column.name for column in board.columns] == ["melody #1", "melody #2", "melody #3"]
+    assert [column.name for column in board.columns] == [
+        "melody (head mlp, data data)",
+        "melody (head linear, data data)",
+        "melody (head linear, data other da)",
+    ]
     assert [column.best for column in board.columns] == ["a", None, None]
-    assert "melody was asked in 3 ways, which are numbered." in board.notes
 
 
 def test_what_cannot_be_tested_has_no_best(tmp_path: Path) -> None:
     save_results(tmp_path / "a.json", [result("a", count=190), result("a", "drums")])
-    save_results(tmp_path / "b.json", [result("b", right=0.2), result("b", "drums", right=0.2, value=1.0)])
+    save_results(tmp_path / "b.json", [result("b", right=0.2), result("b", "drums", right=0.2)])
     board = leaderboard([tmp_path])
-    assert [column.best for column in board.columns] == [None, None]
-    assert board.notes[0].startswith("melody: b is not tested against a: 10 test items are in one of them only")
-    assert board.notes[1].startswith("drums: b is not tested: value 1 in ")
+    assert [column.best for column in board.columns] == [None, "a"]
+    (note,) = board.notes
+    assert note.startswith("melody: b is not tested against a: test items that are in one of them only: 10")
+
+
+def test_a_value_that_is_not_its_items_has_no_place(tmp_path: Path) -> None:
+    save_results(tmp_path / "a.json", [result("a", value=99.0)])
+    with pytest.raises(InputError, match=r"a\.json: a on melody: value 99 does not follow from its items"):
+        leaderboard([tmp_path])
+
+
+def test_the_same_answers_twice_are_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_results(tmp_path / f"{name}.json", [result("a")])
+    (note,) = leaderboard([tmp_path]).notes
+    assert note == f"Counted once: results that {tmp_path / 'one.json'} and {tmp_path / 'two.json'} share (1)."
 
 
 def test_scores_that_fit_come_by_themselves(tmp_path: Path) -> None:
     def all_tasks(model: str, right: float) -> list[Result]:
         return [
-            result(model, task, right=right, count=20).model_copy(update={"metric": anchor.metric})
+            result(model, task, right=right, count=20, metric=anchor.metric)
             for task, anchor in load_preset("superb_chance").tasks.items()
         ]
 
@@ -117,6 +168,13 @@ def test_scores_that_fit_come_by_themselves(tmp_path: Path) -> None:
     assert leaderboard([tmp_path / "a.json", tmp_path / "c.json"]).scores == {}
     with pytest.raises(InputError, match="c: superb_chance needs tasks that are missing: asr"):
         leaderboard([tmp_path / "c.json"], score=load_preset("superb_chance"))
+    save_results(tmp_path / "d.json", [result("d", "other", head=head) for head in ("linear", "mlp")])
+    three = leaderboard([tmp_path / f"{name}.json" for name in "dca"], score=load_preset("superb_chance"), partial=True)
+    assert three.models == ("a", "c", "d")  # c lacks a task, so that its score is another
+    assert main_table(three)[1][2][2] == "–"
+    assert "d has no task of superb_chance." in three.notes
+    with pytest.raises(InputError, match="d: superb_chance needs tasks that are missing: asr, ks"):
+        leaderboard([tmp_path / "d.json"], score=load_preset("superb_chance"), partial=True)
     partial = leaderboard([tmp_path / "c.json"], score=load_preset("superb_chance"), partial=True)
     assert "superb_chance of c is partial, without asr." in partial.notes
     assert main_table(partial)[1][0][2].endswith("(partial)")

@@ -68,10 +68,10 @@ def _find(source: Source) -> list[AudioFile]:
     if not isinstance(source, (str, os.PathLike)):
         return _dataset(source, type(source).__name__)
     if os.fspath(source).startswith("hf:"):
-        return _hub(os.fspath(source))
+        return _dataset(read_dataset(os.fspath(source)), os.fspath(source))
     path = Path(source).expanduser()
     if path.is_dir():
-        return _saved_dataset(path) if any((path / name).is_file() for name in SAVED_DATASET) else _folder(path)
+        return _dataset(read_dataset(str(path)), str(path)) if is_saved(path) else _folder(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; expected an audio file, folder, manifest or data set")
     if path.suffix.lower() == ".parquet":
@@ -181,23 +181,25 @@ def _csv_paths(manifest: Path) -> Iterator[str]:
 # Data sets ----------------------------------------------------------------------------------------------------------
 
 
-def _optional(module: str, source: object) -> ModuleType:
+def needed(module: str, source: object) -> ModuleType:
+    """An optional module that reading `source` needs. Raises InputError that says what to install."""
     try:
         return import_module(module)
     except ImportError as error:
         raise InputError(f"{source}: reading it needs {module}; pip install 'crossfade[datasets]'") from error
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What others say of their errors, as a part of one of our lines."""
     return " ".join(str(error).split())[:300]
 
 
 def _parquet(path: Path) -> list[AudioFile]:
-    parquet = _optional("pyarrow.parquet", path)
+    parquet = needed("pyarrow.parquet", path)
     try:
         columns = parquet.read_schema(path).names
         if "audio" in columns:
-            rows = _optional("datasets", path).Dataset.from_parquet(str(path), columns=["audio"])
+            rows = needed("datasets", path).Dataset.from_parquet(str(path), columns=["audio"])
             return _dataset(rows, str(path))
         if "path" not in columns:
             raise InputError(f"{path}: no `path` or `audio` column; got columns {', '.join(columns) or 'none'}")
@@ -205,38 +207,39 @@ def _parquet(path: Path) -> list[AudioFile]:
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({_one_line(error)})") from error
+        raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from error
     for row, value in enumerate(paths):
         if not isinstance(value, str) or not value:
             raise InputError(f"{path} row {row}: expected a path, got {value!r}")
     return _manifest(path, iter(paths))
 
 
-def _hub(source: str) -> list[AudioFile]:
+def is_saved(folder: Path) -> bool:
+    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
+    return any((folder / name).is_file() for name in SAVED_DATASET)
+
+
+def read_dataset(source: str, config: str | None = None) -> Any:
+    """The Dataset or DatasetDict that `save_to_disk` wrote to the folder `source`, or that an `hf:` name stands for.
+
+    `config` is taken where the name has none. Raises InputError for what is no such name or cannot be loaded.
+    """
     parts = HUB_NAME.fullmatch(source)
-    if not parts:
+    if source.startswith("hf:") and not parts:
         raise InputError(f"{source}: not a data set's name; expected hf:NAME[@REVISION][[:CONFIG]:SPLIT]")
-    datasets = _optional("datasets", source)
-    name, revision, config, split = parts.group("name", "revision", "config", "split")
+    datasets = needed("datasets", source)
     try:
-        data = datasets.load_dataset(name, config, revision=revision, split=split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"{source}: cannot be loaded ({_one_line(error)}); check its parts and the network") from error
-    return _dataset(data, source)
-
-
-def _saved_dataset(folder: Path) -> list[AudioFile]:
-    datasets = _optional("datasets", folder)
-    try:
-        return _dataset(datasets.load_from_disk(str(folder)), str(folder))
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: not a readable saved data set ({_one_line(error)}); save it again") from error
+        if parts is None:
+            return datasets.load_from_disk(source)
+        name, revision, own, split = parts.group("name", "revision", "config", "split")
+        return datasets.load_dataset(name, own or config, revision=revision, split=split)
+    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        mend = "check its parts and the network" if parts else "save it again"
+        raise InputError(f"{source}: cannot be loaded ({one_line(error)}); {mend}") from error
 
 
 def _dataset(data: Any, name: str) -> list[AudioFile]:
-    datasets = _optional("datasets", name)
+    datasets = needed("datasets", name)
     if isinstance(data, dict):  # a DatasetDict: several splits
         split = "train" if "train" in data else next(iter(data), None)
         if split is None or (split != "train" and len(data) > 1):
@@ -254,7 +257,7 @@ def _dataset(data: Any, name: str) -> list[AudioFile]:
         encoded = datasets.Audio(decode=False)  # bytes as stored: decoding is ours, torchcodec is never needed
         rows: Rows = data.with_format(None).select_columns([column]).cast_column(column, encoded)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{name}: column `{column}` does not hold encoded audio ({_one_line(error)})") from error
+        raise InputError(f"{name}: column `{column}` does not hold encoded audio ({one_line(error)})") from error
     return [AudioFile(f"{name}[{row}]", partial(_encoded, rows, row, column)) for row in range(len(rows))]
 
 

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from crossfade.cli.compare import require_score
 from crossfade.cli.options import Json, Overwrite, Partial, Quiet, ScoreName
 
 Sources = Annotated[
-    list[Path], Argument(metavar="DIR|RESULTS.json...", help="Results files, or folders that hold some at any depth.")
+    list[Path], Argument(metavar="DIR|RESULTS.json", help="Results files, or folders that hold some at any depth.")
 ]
 File = Annotated[
     Path, Option("--output", "-o", metavar="FILE", help="The leaderboard, .html or .md; appears whole or not at all.")
@@ -39,6 +40,7 @@ def report(
     from crossfade.report.leaderboard import leaderboard
     from crossfade.report.leaderboard_page import TITLE, main_table, write_leaderboard
 
+    require_score(score, partial)
     require_free(output, overwrite=overwrite)
     made = leaderboard(sources, score=load_preset(score) if score else None, partial=partial)
     write_leaderboard(output, made, overwrite=overwrite)

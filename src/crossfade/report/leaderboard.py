@@ -1,16 +1,17 @@
 """A leaderboard from results files: models by tasks, a best one only where it is shown, every number traceable."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from crossfade.errors import InputError
 from crossfade.probing.compare import tested
-from crossfade.probing.pairing import Entry, gather, same, setting, why_not
-from crossfade.probing.results import find_results
-from crossfade.probing.scores import Preset, Score, fits, load_preset, presets, score_results
+from crossfade.probing.pairing import Entry, gather, same, why_not
+from crossfade.probing.results import Result, find_results
+from crossfade.probing.scores import Preset, Score, fits, is_plain, load_preset, presets, score_results
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """`models` in order of the first score, or as they were given; `scores` are of presets, by name, then by model."""
+    """`models` in order of the first score, or as they were given; `scores` are of presets, by name, then by model.
+
+    A score that lacks fewer tasks comes first: with other tasks it is another score.
+    """
 
     models: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -54,7 +58,8 @@ class Leaderboard:
                     "results": {
                         model: {
                             "value": entry.result.value,
-                            "interval": list(entry.result.interval),
+                            "interval": entry.result.interval,
+                            "group_interval": entry.result.group_interval,
                             "file": entry.source,
                         }
                         for model, entry in column.entries.items()
@@ -82,24 +87,24 @@ def leaderboard(sources: Sequence[str | Path], *, score: Preset | None = None, p
         partial: score models that lack some of the preset's tasks too, and name those.
 
     Raises:
-        InputError: a file that cannot be used, no results, one model measured twice on the same, or tasks missing from
-            the score.
+        InputError: a file that cannot be used, no results, one model with unlike answers to the same, a value that is
+            not what its items give, or tasks missing from the score.
     """
     files, passed = _files([Path(source) for source in sources])
-    entries = gather(files)
+    entries, doubles = gather(files)
     by_model: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_model[entry.model].append(entry)
     chosen = [score] if score else _fitting(by_model)
     results = {model: [entry.result for entry in own] for model, own in by_model.items()}
-    scores = {
-        preset.name: {model: score_results(preset, own, partial=partial) for model, own in results.items()}
-        for preset in chosen
-    }
+    scores = {preset.name: _scores(preset, results, partial) for preset in chosen}
     models = list(by_model)
     for of_model in list(scores.values())[:1]:
-        models.sort(key=lambda model: -of_model[model].value)
+        models.sort(
+            key=lambda model: (len(of_model[model].missing), -of_model[model].value) if model in of_model else (inf, 0)
+        )
     columns, notes = _columns(entries)
+    notes += [f"{note}." for note in doubles]
     notes += [f"{path} is no results file and was passed over." for path in passed]
     notes += [
         f"{name} of {model} is partial, without {', '.join(found.missing)}."
@@ -107,7 +112,18 @@ def leaderboard(sources: Sequence[str | Path], *, score: Preset | None = None, p
         for model, found in of_model.items()
         if found.missing
     ]
+    notes += [f"{model} has no task of {name}." for name in scores for model in models if model not in scores[name]]
     return Leaderboard(tuple(models), tuple(columns), scores, tuple(notes))
+
+
+def _scores(preset: Preset, results: Mapping[str, Sequence[Result]], partial: bool) -> dict[str, Score]:
+    """Of all models; if `partial`, of those that have any of the tasks."""
+    able = {
+        model: own
+        for model, own in results.items()
+        if not partial or any(is_plain(result) and result.task.name in preset.tasks for result in own)
+    }
+    return {model: score_results(preset, own, partial=partial) for model, own in (able or results).items()}
 
 
 def _files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -145,23 +161,11 @@ def _columns(entries: Sequence[Entry]) -> tuple[list[Column], list[str]]:
 
     ordered = sorted(groups.values(), key=place)
     best, notes = _best(ordered)
-    names = [_setting(group[0]) for group in ordered]
-    ways, told = Counter(names), Counter[str]()
-    notes += [f"{name} was asked in {count} ways, which are numbered." for name, count in ways.items() if count > 1]
-    for index, name in enumerate(names):
-        if ways[name] > 1:
-            told[name] += 1
-            names[index] = f"{name} #{told[name]}"
     columns = [
-        Column(name, {entry.model: entry for entry in group}, winner)
-        for name, group, winner in zip(names, ordered, best, strict=True)
+        Column(group[0].setting, {entry.model: entry for entry in group}, winner)
+        for group, winner in zip(ordered, best, strict=True)
     ]
     return columns, notes
-
-
-def _setting(entry: Entry) -> str:
-    protocol = entry.result.protocol
-    return setting(entry.result.task.name, protocol.condition, protocol.shots)
 
 
 def _best(groups: Sequence[Sequence[Entry]]) -> tuple[list[str | None], list[str]]:
@@ -173,7 +177,7 @@ def _best(groups: Sequence[Sequence[Entry]]) -> tuple[list[str | None], list[str
         top = max(group, key=lambda entry: sign * entry.result.value)
         others = [entry for entry in group if entry is not top]
         reasons = [(other.model, why) for other in others if (why := why_not(top.result, other.result))]
-        notes += [f"{_setting(top)}: {model} is not tested against {top.model}: {why}." for model, why in reasons]
+        notes += [f"{top.setting}: {model} is not tested against {top.model}: {why}." for model, why in reasons]
         pairs[top] = [] if reasons else others
     found, lost = tested({top: others for top, others in pairs.items() if others}, "item")
     notes += [f"{one.setting}: {one.model} is not tested: {one.reason}." for one in lost]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from crossfade.errors import InputError
 from crossfade.probing.compare import FALSE_FINDINGS
-from crossfade.probing.pairing import Entry
-from crossfade.probing.results import write_file
+from crossfade.probing.pairing import asked, shown
+from crossfade.probing.results import Result, write_file
 from crossfade.report.leaderboard import Leaderboard
 from crossfade.report.page import Table, document, html_table, with_interval
+from crossfade.report.results import digits, meaning, shown_value
 
 BEST = " ★"
 NONE = "–"
@@ -57,21 +58,21 @@ def _row(board: Leaderboard, model: str) -> Iterator[str]:
     yield model
     yield f"{own[0].result.model.parameters:,}"
     for scores in board.scores.values():
-        found = scores[model]
+        found = scores.get(model)
+        if found is None:
+            yield NONE
+            continue
         mark = " (partial)" if found.missing else ""
         yield (with_interval(found.value, found.interval) if found.interval else f"{found.value:.1f}") + mark
     for column in board.columns:
         entry = column.entries.get(model)
-        yield _value(entry) + (BEST if column.best == model else "") if entry else NONE
-
-
-def _value(entry: Entry) -> str:
-    return with_interval(entry.result.value, entry.result.interval, digits=digits(entry.result.percent))
+        yield shown_value(entry.result) + (BEST if column.best == model else "") if entry else NONE
 
 
 def _legend(board: Leaderboard) -> str:
     told = [
-        "± is half the width of the 95 % interval. ↑: higher is better, ↓: lower is better.",
+        meaning(entry.result for column in board.columns for entry in column.entries.values()),
+        "↑: higher is better, ↓: lower is better.",
         f"{BEST.strip()}: better than every other model in the column, by paired tests on the same items "
         f"(Benjamini-Hochberg over all of them, at most {100 * FALSE_FINDINGS:g} % false). In a column without one "
         "chance could have decided who is first.",
@@ -92,17 +93,11 @@ def column_table(board: Leaderboard) -> Table:
     rows = []
     for column in board.columns:
         result = column.first.result
-        task, protocol = result.task, result.protocol.model_dump(mode="json", exclude_none=True)
+        task = result.task
         counts = f"{task.train:,} / {task.valid:,} / {task.test:,}"
-        told = ", ".join(f"{key} {_text(value)}" for key, value in protocol.items())
+        told = ", ".join(f"{key} {shown(value)}" for key, value in asked(result).items())
         rows.append([column.name, task.title, task.domain, result.metric, counts, task.sha256[:8], told])
     return ["column", "task", "domain", "metric", "train / valid / test clips", "data", "protocol"], rows
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def source_table(board: Leaderboard) -> Table:
@@ -113,15 +108,21 @@ def source_table(board: Leaderboard) -> Table:
             result, exact = entry.result, digits(entry.result.percent) + 1
             low, high = (f"{bound:.{exact}f}" for bound in result.interval)
             row = [model, (result.model.sha256 or "")[:8], column.name, f"{result.value:.{exact}f}", f"{low} to {high}"]
-            row += [result.interval_method, " ".join(map(str, result.seeds)), f"{len(result.skipped)}", entry.source]
-            rows.append(row)
-    header = ["model", "weights", "column", "value", "95 % interval", "found by", "seeds", "skipped clips", "file"]
-    return header, rows
+            row += [result.interval_method, " ".join(map(str, result.seeds)), chosen(result)]
+            rows.append([*row, f"{len(result.skipped)}", entry.source])
+    header = ["model", "weights", "column", "value", "95 % interval", "found by", "seeds", "chosen"]
+    return [*header, "skipped clips", "file"], rows
 
 
-def digits(percent: bool) -> int:
-    """Decimals that a value is shown with."""
-    return 1 if percent else 3
+def chosen(result: Result) -> str:
+    """What validation data chose, each choice once: `rate 0.001; rate 0.01`, `layer 3, neighbours 5`, `damping 10`."""
+    names = ("rate", "layer", "neighbours", "damping")
+    points = [point.model_dump(include={*names}) for point in result.sweep if point.chosen]
+    told = points or [{"rate": rate} for rate in result.chosen]
+    settings = (
+        ", ".join(f"{name} {shown(point[name])}" for name in names if point.get(name) is not None) for point in told
+    )
+    return "; ".join(dict.fromkeys(settings))
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -86,7 +86,12 @@ def exactness_table(changes: Mapping[str, float]) -> Table:
 
 def with_interval(value: float, interval: Sequence[float], sign: str = "", digits: int = 1) -> str:
     """`61.1 ±2.2`; signed where a difference is meant."""
-    return f"{value:{sign}.{digits}f} ±{(interval[1] - interval[0]) / 2:.{digits}f}"
+    return f"{value:{sign}.{digits}f} {half(interval, digits)}"
+
+
+def half(interval: Sequence[float], digits: int = 1) -> str:
+    """`±2.2`."""
+    return f"±{(interval[1] - interval[0]) / 2:.{digits}f}"
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from audio_pack import packages
 from probe_tasks import fillets, music, phones, speech
-from probe_tasks.folders import Origin, write
+from probe_tasks.folders import Origin, Task, write
 
 DEBIAN = {
     name: packages.DEBIAN[name]
@@ -52,14 +52,18 @@ INTRODUCTION = (
 def build(output: Path, work: Path) -> None:
     """Every task below `output`; tasks that were there go."""
     found = packages.fetch_all(work.resolve(), DEBIAN, {})
-    tasks = [
+    origins = {task.name: write(task, output / task.name) for task in tasks(found, work / "render")}
+    (output / "SOURCES.md").write_text(_sources(origins), encoding="utf-8")
+
+
+def tasks(found: Mapping[str, packages.Package], folder: Path) -> list[Task]:
+    """Every task; `folder` is for the rendering. Clips are made when they are asked for."""
+    return [
         *speech.tasks(found, np.random.default_rng(0)),
-        *music.tasks(found, work / "render"),
+        *music.tasks(found, folder),
         *fillets.tasks(found, np.random.default_rng(0)),
         *phones.tasks(found, np.random.default_rng(0)),
     ]
-    origins = {task.name: write(task, output / task.name) for task in tasks}
-    (output / "SOURCES.md").write_text(_sources(origins), encoding="utf-8")
 
 
 def _sources(origins: Mapping[str, set[Origin]]) -> str:

@@ -1,5 +1,6 @@
 """The packages that the sounds come from, and how to get them."""
 
+import hashlib
 import shutil
 import subprocess
 import tarfile
@@ -59,6 +60,11 @@ class Package:
     def source(self, file: Path) -> str:
         """`file` as the manifests name it: package, version, path inside the package."""
         return f"{self.name}={self.version}:{file.relative_to(self.folder).as_posix()}"
+
+    def sha256(self) -> str:
+        """Of the archive that was downloaded."""
+        (archive,) = (self.folder.parent / "archives" / self.name).iterdir()
+        return hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
 def fetch_all(folder: Path, debian: Mapping[str, str] = DEBIAN, npm: Mapping[str, str] = NPM) -> dict[str, Package]:

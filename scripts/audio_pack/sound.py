@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,22 @@ import soxr
 RATE = 16_000
 PEAK = 0.7
 COMPRESSION = 0.92  # libsndfile's scale: about 26 kbit/s, variable
+HEADERLESS = {
+    ".gsm": {"samplerate": 8000, "channels": 1, "format": "RAW", "subtype": "GSM610"},
+    ".ALS": {"samplerate": 11025, "channels": 1, "format": "RAW", "subtype": "PCM_U8"},  # of the game Drascula
+}
 
 Samples = npt.NDArray[np.float32]
 
 
 def read(path: Path) -> Samples:
-    """A file of a package as 16 kHz mono; `.gsm` is headerless GSM 06.10 at 8 kHz."""
-    raw = {"samplerate": 8000, "channels": 1, "format": "RAW", "subtype": "GSM610"} if path.suffix == ".gsm" else {}
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True, **raw)
+    """A file of a package as 16 kHz mono."""
+    return decode(path, **HEADERLESS.get(path.suffix, {}))
+
+
+def decode(file: Path | BinaryIO, **how: object) -> Samples:
+    """16 kHz mono of what `soundfile.read(file, **how)` gives."""
+    samples, rate = soundfile.read(file, dtype="float32", always_2d=True, **how)
     return np.asarray(soxr.resample(samples.mean(axis=1), rate, RATE), dtype=np.float32)
 
 

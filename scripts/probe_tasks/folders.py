@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ LAPTOP: dict[str, object] = {
     "protocol": {
         "head": "frame",
         "projection": 256,
-        "steps": 300,
-        "rate": 3e-3,
+        "steps": 1000,
+        "rate": 1e-3,
         "batch": 16,
-        "source": "ours: a linear head that two cores train in a minute",
+        "source": "ours: a linear head that two cores train in minutes",
     }
 }
 """How a task over frames is learned where nothing is published."""
@@ -50,18 +51,25 @@ class Task:
 
 def write(task: Task, folder: Path) -> set[Origin]:
     """The whole folder; what was there goes. Gives where the sounds come from."""
+    origins = set(write_clips(task.clips, folder))
+    settings = yaml.safe_dump(dict(task.settings), sort_keys=False, allow_unicode=True, width=120)
+    (folder / "task.yaml").write_text((f"# {task.note}\n" if task.note else "") + settings, encoding="utf-8")
+    return origins
+
+
+def write_clips(clips: Iterable[Clip], folder: Path) -> Counter[Origin]:
+    """The files and their manifest, and nothing else in `folder`. Gives where the sounds come from, in samples."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    origins: set[Origin] = set()
+    origins: Counter[Origin] = Counter()
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
-        for clip in task.clips:
+        for clip in clips:
             path = f"{clip.name}.flac"
             soundfile.write(folder / path, level(clip.samples), RATE, subtype="PCM_16")
             row = {"path": path, **clip.row, "source": clip.source, "licence": clip.licence}
             manifest.write(f"{json.dumps(row, ensure_ascii=False)}\n")
-            origins |= {(package, clip.licence) for package in re.findall(r"(\S+=\S+?):usr/", clip.source)}
-    settings = yaml.safe_dump(dict(task.settings), sort_keys=False, allow_unicode=True, width=120)
-    (folder / "task.yaml").write_text((f"# {task.note}\n" if task.note else "") + settings, encoding="utf-8")
+            for package in re.findall(r"(\S+=\S+?):(?:usr|package)/", clip.source):
+                origins[package, clip.licence] += len(clip.samples)
     return origins
 
 

@@ -7,5 +7,9 @@ from audio_pack.sound import Samples, read, trim
 
 def recording(path: Path) -> Samples:
     """16 kHz mono without the constant offset that some recordings have, and without silence at both ends."""
-    samples = read(path)
+    return tidy(read(path))
+
+
+def tidy(samples: Samples) -> Samples:
+    """The same of samples that are 16 kHz mono already."""
     return trim(samples - samples.mean())

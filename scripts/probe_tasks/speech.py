@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import soxr
 from audio_pack.packages import Package
-from audio_pack.sound import RATE, Samples, fit, level
+from audio_pack.sound import HEADERLESS, RATE, Samples, decode, fit, level
 from audio_pack.speech import VOICES, Voice, prompt_files
 from probe_tasks import fillets
 from probe_tasks.folders import Clip, Task, settings
@@ -26,7 +26,6 @@ FOLDS = (
 EACH_SPEAKER = 60
 SECONDS = (1.0, 4.0)
 TELEPHONE = 8000
-GSM = {"samplerate": TELEPHONE, "channels": 1, "format": "RAW", "subtype": "GSM610"}
 
 EACH_TONE = 120
 TONES = {"": "1", "2": "2", "3": "3", "4": "4"}  # by the last sign of a folder's name, where 1 is the neutral tone
@@ -88,8 +87,7 @@ def _telephone(samples: Samples) -> Samples:
     coded = BytesIO()
     soundfile.write(coded, soxr.resample(level(samples), RATE, TELEPHONE), TELEPHONE, format="RAW", subtype="GSM610")
     coded.seek(0)
-    heard, _ = soundfile.read(coded, dtype="float32", **GSM)
-    return np.asarray(soxr.resample(heard, TELEPHONE, RATE), dtype=np.float32)
+    return decode(coded, **HEADERLESS[".gsm"])
 
 
 def _tones(package: Package, random: np.random.Generator) -> Iterator[Clip]:

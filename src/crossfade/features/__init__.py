@@ -1,0 +1,1 @@
+"""What turns sound into frames: spectra and small networks that hear music."""

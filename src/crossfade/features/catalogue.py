@@ -1,0 +1,27 @@
+"""Every signal by its name."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from crossfade.features.basic_pitch import open_basic_pitch
+from crossfade.features.constant_q import open_chroma, open_constant_q
+from crossfade.features.crepe import open_crepe
+from crossfade.features.musicnn import open_musicnn
+from crossfade.features.signal import Signal
+
+SIGNALS: dict[str, Callable[[torch.device], Signal]] = {
+    "constant-q": open_constant_q,
+    "chroma": open_chroma,
+    "basic-pitch": open_basic_pitch,
+    "crepe-full": partial(open_crepe, "full"),
+    "crepe-tiny": partial(open_crepe, "tiny"),
+    "crepe-full-hidden": partial(open_crepe, "full", hidden=True),
+    "crepe-tiny-hidden": partial(open_crepe, "tiny", hidden=True),
+    "musicnn-mtt": partial(open_musicnn, "mtt"),
+    "musicnn-msd": partial(open_musicnn, "msd"),
+    "musicnn-mtt-tags": partial(open_musicnn, "mtt", tags=True),
+    "musicnn-msd-tags": partial(open_musicnn, "msd", tags=True),
+}
+"""Name -> what opens it on a device. Raises InputError where the package with its weights is not installed."""

@@ -27,7 +27,7 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 from crossfade.encoders.encoder import open_encoder
 from crossfade.encoders.sidecars import Preprocessing, normalise
 from crossfade.errors import InputError
-from crossfade.probing import spectral
+from crossfade.features import spectral
 from crossfade.probing.upstreams import Upstream, open_upstream
 
 LENGTHS = (2000, 800, 3111, 2000)

@@ -10,8 +10,11 @@ from crossfade.features.constant_q import open_chroma, open_constant_q
 from crossfade.features.crepe import open_crepe
 from crossfade.features.musicnn import open_musicnn
 from crossfade.features.signal import Signal
+from crossfade.features.spectral import open_fbank, open_log_mel
 
 SIGNALS: dict[str, Callable[[torch.device], Signal]] = {
+    "fbank": open_fbank,
+    "logmel": open_log_mel,
     "constant-q": open_constant_q,
     "chroma": open_chroma,
     "basic-pitch": open_basic_pitch,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from crossfade.features.signal import Signal
+from crossfade.features.spectral import mel_filters
 from crossfade.features.tensor_bundle import open_bundle
 from crossfade.features.weights import installed_file, load_tensorflow, parameters
 
@@ -64,8 +65,6 @@ def log_mel(samples: Tensor) -> Tensor:
     The package passes its powers through half precision, which overflows where sound is loud; that is left out.
     """
     # Imported here until spectra have moved out of probing, which opens these signals.
-    from crossfade.probing.spectral import mel_filters
-
     window = torch.hann_window(TRANSFORM, device=samples.device)
     spectrum = torch.stft(samples, TRANSFORM, HOP, window=window, return_complex=True)
     powers = spectrum.abs().square().T @ mel_filters(TRANSFORM, BANDS, "slaney").to(samples.device)

@@ -18,7 +18,8 @@ from crossfade.encoders.hub import ModelFiles, locate
 from crossfade.encoders.model import load_model, resolve_device
 from crossfade.encoders.sidecars import CONFIG, read_json
 from crossfade.errors import InputError
-from crossfade.probing import spectral
+from crossfade.features.catalogue import SIGNALS
+from crossfade.features.spectral import HOP, RATE
 from crossfade.probing.anymodel import EqualLengths, load_any
 from crossfade.probing.padded import PaddedEncoder
 from crossfade.probing.whisper import SHORTEST, WhisperListener, Window, build_whisper, read_whisper
@@ -32,12 +33,6 @@ Listen = Callable[[Sequence[Tensor]], list[Tensor]]
 FORMAT = 1
 """Counted up when the features of the same weights change."""
 
-SPECTRA: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
-    "fbank": (spectral.fbank, 3 * spectral.BANDS),
-    "logmel": (spectral.log_mel, spectral.BANDS),
-}
-"""Name -> features of a clip, and their width."""
-
 
 @dataclass(frozen=True)
 class Upstream:
@@ -45,7 +40,8 @@ class Upstream:
 
     `key` stands for everything that its features depend on besides the sound: weights, config, preprocessing, precision
     and window; features under one key are interchangeable. `sha256` is that of the weight files, None for spectra.
-    `rate` is in Hz, `minimum_samples` the shortest clip that gives a frame, `layers` x `width` what a frame holds.
+    `rate` is in Hz, `minimum_samples` the shortest clip that gives a frame, `layers` x `width` what a frame holds. The
+    first frame stands for the moment `offset` seconds after the clip's start.
     """
 
     name: str
@@ -59,6 +55,7 @@ class Upstream:
     frames_per_second: float
     minimum_samples: int
     listen: Listen
+    offset: float = 0.0
     device: torch.device = CPU
     precision: Precision = "float32"
     window: Window = "clip"
@@ -79,7 +76,7 @@ class Upstream:
 def open_upstream(
     name: str, device: str = "auto", precision: Precision = "float32", window: Window = "clip"
 ) -> Upstream:
-    """A model by its folder or hub id `name[@revision]`, or `fbank` or `logmel` (see `spectral`).
+    """A model by its folder or hub id `name[@revision]`, or a signal by its name (see `features.catalogue`).
 
     Layers are transformers' `hidden_states`: what enters the transformer, then every layer's output. Taken are the
     families of `encoders.families` (batches of any lengths), every other transformers model that hears waveforms
@@ -97,8 +94,8 @@ def open_upstream(
             raise InputError(f"{key} {value!r}: expected one of {', '.join(known)}")
     where = resolve_device(device)
     folder = Path(name).expanduser()
-    if name in SPECTRA and not folder.is_dir():
-        return _open_spectrum(name)
+    if name in SIGNALS and not folder.is_dir():
+        return _open_signal(name, where)
     if folder.is_dir() and ctranslate2_files(folder):
         return _open_whisper(name, None, read_ctranslate2(folder), where, precision, window)
     files = locate(name)
@@ -117,20 +114,23 @@ def upstream_key(**facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _open_spectrum(name: str) -> Upstream:
-    compute, width = SPECTRA[name]
+def _open_signal(name: str, device: torch.device) -> Upstream:
+    signal = SIGNALS[name](device)
+    weights = {} if signal.sha256 is None else {"weights": signal.sha256}
     return Upstream(
         name=name,
-        key=upstream_key(kind=name),
+        key=upstream_key(kind=name, **weights, **signal.facts),
         revision=None,
-        sha256=None,
-        rate=spectral.RATE,
-        layers=1,
-        width=width,
-        parameters=0,
-        frames_per_second=spectral.RATE / spectral.HOP,
-        minimum_samples=spectral.SHORTEST,
-        listen=lambda clips: [compute(clip)[None] for clip in clips],
+        sha256=signal.sha256,
+        rate=signal.rate,
+        layers=signal.layers,
+        width=signal.width,
+        parameters=signal.parameters,
+        frames_per_second=signal.frames_per_second,
+        minimum_samples=signal.minimum_samples,
+        listen=signal.listen,
+        offset=signal.offset,
+        device=device,
     )
 
 
@@ -156,6 +156,7 @@ def _open_family(name: str, device: torch.device, precision: Precision) -> Upstr
         frames_per_second=rate / encoder.layout.stride,
         minimum_samples=encoder.layout.receptive_field,
         listen=PaddedEncoder(load_model(encoder, device), encoder.layout, encoder.preprocessing),
+        offset=(encoder.layout.receptive_field - 1) / 2 / rate,
         device=device,
         precision=precision,
     )
@@ -183,11 +184,11 @@ def _open_whisper(
         ),
         revision=revision,
         sha256=weights.sha256,
-        rate=spectral.RATE,
+        rate=RATE,
         layers=config.encoder_layers + 1,
         width=config.d_model,
         parameters=_parameters(model),
-        frames_per_second=spectral.RATE / spectral.HOP / 2,
+        frames_per_second=RATE / HOP / 2,
         minimum_samples=SHORTEST,
         listen=WhisperListener(model, window),
         device=device,
@@ -217,6 +218,7 @@ def _open_any(files: ModelFiles, config: dict[str, Any], device: torch.device, p
         frames_per_second=found.preprocessing.sampling_rate / found.stride,
         minimum_samples=found.minimum_samples,
         listen=EqualLengths(found.model, found.preprocessing),
+        offset=(found.minimum_samples - 1) / 2 / found.preprocessing.sampling_rate,
         device=device,
         precision=precision,
     )

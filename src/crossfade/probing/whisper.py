@@ -13,8 +13,8 @@ from crossfade.encoders.checkpoint import open_checkpoint
 from crossfade.encoders.ctranslate2 import WhisperWeights
 from crossfade.encoders.sidecars import PREPROCESSOR, read_json
 from crossfade.errors import InputError
+from crossfade.features.spectral import HOP, RATE, WINDOW, whisper_mel
 from crossfade.probing.padded import pad_frames, split_layers
-from crossfade.probing.spectral import HOP, RATE, WINDOW, whisper_mel
 
 Window = Literal["clip", "30"]
 SHORTEST = WINDOW

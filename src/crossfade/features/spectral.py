@@ -1,10 +1,13 @@
 """Spectra as features: the baselines that need no model, and what Whisper hears."""
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
+
+from crossfade.features.signal import Signal
 
 RATE, BANDS = 16000, 80
 WINDOW, HOP, TRANSFORM = 400, 160, 512
@@ -43,6 +46,28 @@ def fbank(samples: Tensor) -> Tensor:
     delta = _deltas(static)
     channels = torch.cat([static, delta, _deltas(delta)], dim=1)
     return (channels - channels.mean(0)) / (channels.std(0) + 1e-10)
+
+
+def open_log_mel(_: torch.device | None = None) -> Signal:
+    """Log-mel energies as a signal."""
+    return _signal(log_mel, BANDS)
+
+
+def open_fbank(_: torch.device | None = None) -> Signal:
+    """SUPERB's FBANK as a signal."""
+    return _signal(fbank, 3 * BANDS)
+
+
+def _signal(compute: Callable[[Tensor], Tensor], width: int) -> Signal:
+    return Signal(
+        listen=lambda clips: [compute(clip)[None] for clip in clips],
+        rate=RATE,
+        hop=HOP,
+        layers=1,
+        width=width,
+        offset=(WINDOW - 1) / 2 / RATE,
+        minimum_samples=SHORTEST,
+    )
 
 
 def whisper_mel(samples: Tensor, bands: int) -> Tensor:

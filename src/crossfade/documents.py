@@ -1,8 +1,8 @@
 """YAML files that a user writes, against the model of what they may say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ValidationError
@@ -41,13 +41,43 @@ def validated(model: type[Model], content: Mapping[Any, Any], where: object) -> 
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{where}: {first_fault(error)}") from None
+        raise InputError(f"{where}: {_unknown(model, error) or first_fault(error)}") from None
+
+
+def _unknown(model: type[BaseModel], error: ValidationError) -> str | None:
+    """One line about the first unknown key below the top, where there is one."""
+    for *path, key in (fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"):
+        if known := _leads_to(model, path):
+            return f"unknown key '{_named([*path, key])}'; {nearest(str(key), known.model_fields)}"
+    return None
+
+
+def _leads_to(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
+    """The model at a path of keys and places, None where there may be several."""
+    for key in path:
+        if key in model.model_fields:
+            found = _models(model.model_fields[str(key)].annotation)
+            if len(found) != 1:
+                return None
+            (model,) = found
+    return model
+
+
+def _models(annotation: Any) -> set[type[BaseModel]]:
+    """Every model that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for part in get_args(annotation) for model in _models(part)}
+
+
+def _named(path: Sequence[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def first_fault(error: ValidationError) -> str:
     """One line about the first field at fault: where it is, what was expected, what was received."""
     first = error.errors()[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    field = _named(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     shown = repr(first["input"])
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"

@@ -1,7 +1,9 @@
 """Comparisons: what is found, what is left to chance, and what is not compared and why."""
 
 import json
+import random
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from scipy import stats
 
 from crossfade.errors import InputError
 from crossfade.probing.compare import Comparison, Difference, compare
-from crossfade.probing.results import Result, save_results
+from crossfade.probing.results import Result, Scored, save_results
 from crossfade.probing.scores import Preset
 from crossfade.probing.significance import mcnemar
 
@@ -50,6 +52,25 @@ def test_words_are_bootstrapped_and_fewer_errors_are_better() -> None:
     assert found.interval[1] < 0
     assert found.verdict == "better"
     assert found.p == pytest.approx(2 / 10_001)
+
+
+def test_pairs_of_clips_are_told_apart_by_clips() -> None:
+    """Verification: both models on the same draws of clips, not of pairs."""
+    pairs = [(f"c{one:02d} | c{other:02d}", one // 4 == other // 4) for one, other in combinations(range(24), 2)]
+
+    def heard_pairs(model: str, apart: float, seed: int) -> Result:
+        noise = random.Random(seed)
+        items = [Scored(id=id, label=own, predictions=(apart * own + noise.gauss(0, 1),)) for id, own in pairs]
+        return result(model, "speakers", items, metric="eer", domain="speech")
+
+    found = only(compare([heard_pairs("speech", 1, 1)], [heard_pairs("merged", 4, 2)]))
+    assert found.test == "paired bootstrap over clips"
+    assert found.items == 276
+    assert found.verdict == "better"
+    assert found.difference < found.interval[1] < 0
+    alike = only(compare([heard_pairs("speech", 1, 1)], [heard_pairs("merged", 1, 1)]))
+    assert (alike.difference, alike.p) == (0, 1)
+    assert alike.interval == pytest.approx((0, 0))
 
 
 def test_the_other_way_round() -> None:

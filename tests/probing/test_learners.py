@@ -1,5 +1,6 @@
 """What a protocol asks for, what was chosen of all that was tried, and what of it a result tells."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from crossfade.audio.sources import AudioFile
-from crossfade.probing.learners import Lesson, learn, plan_lesson, sweep_steps
+from crossfade.errors import InputError
+from crossfade.probing.learners import SOLVED, Lesson, learn, plan_lesson, sweep_steps
 from crossfade.probing.measure import Answers, Question, answer, protocol
 from crossfade.probing.schema import Dataset, Fold, Head, Item, Kind, Task
 from crossfade.progress import SILENT
@@ -50,7 +52,8 @@ def means() -> Means:
 
 
 def planned(made: Dataset, head: Head | None = None, **changed: Any) -> Lesson:
-    asked = {"protocol": "sweep", "layers": None, "seeds": (7, 8), "beam": 1} | changed
+    seeds = (7,) if head in SOLVED else (7, 8)
+    asked = {"protocol": "sweep", "layers": None, "seeds": seeds, "beam": 1} | changed
     return plan_lesson(made, head=head, **asked)
 
 
@@ -83,7 +86,7 @@ def test_neighbours_of_a_layer_are_told_by_its_own_number(layers: Any, number: i
 
 
 def test_a_seed_for_every_column_of_predictions() -> None:
-    linear, ridge = planned(dataset()), planned(dataset(), "ridge")
+    linear, ridge = planned(dataset()), planned(dataset(), "ridge", seeds=(7,))
     for lesson, shots, seeds in ((linear, None, (7, 8)), (ridge, None, (7,)), (ridge, 2, (3, 4, 5))):
         assert Question(lesson, False, shots, 3, (), 3).seeds == seeds
 
@@ -114,6 +117,45 @@ def test_a_sweep_hears_the_clips_often_enough_and_no_longer() -> None:
     assert [sweep_steps("classification", clips, 16) for clips in (0, 160, 99999)] == [300, 1000, 3000]
     assert [sweep_steps("ctc", clips, 16) for clips in (0, 210, 99999)] == [300, 393, 1000]
     assert planned(dataset("frames", "frame", batch=1)).training.steps == 900
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "message"),
+    [
+        ("classification", {"protocol": "published"}, "made: head ridge is in no published protocol; use protocol"),
+        ("verification", {}, "made: head ridge compares no pairs of clips; use head linear"),
+        ("classification", {"seeds": (1, 2)}, "made: head ridge has no seed, so 2 of them are one; leave seeds out"),
+    ],
+)
+def test_what_a_head_without_gradients_cannot_be_asked(kind: Kind, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        planned(dataset(kind), "ridge", **changed)
+
+
+def test_a_beam_is_for_text_alone() -> None:
+    asked: list[tuple[Kind, Head]] = [("ctc", "frame"), ("frames", "frame"), ("classification", "linear")]
+    assert [planned(dataset(kind, head), beam=4).beam for kind, head in asked] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("head", ["linear", "ridge"])
+@pytest.mark.parametrize("always", [True, False])
+def test_validation_clips_that_judge_nothing_are_named(head: Head, always: bool) -> None:
+    made = dataset("tagging", projection=None)
+    valid = set(made.folds[0].valid.tolist())
+    items = tuple(
+        replace(item, label=("a",) if (always if at in valid else at % 2) else ()) for at, item in enumerate(made.items)
+    )
+    said = "validation: roc_auc has no value on these 10 clips (it needs a tag that some of them have and some lack)"
+    with pytest.raises(InputError, match=re.escape(said)):
+        learn(replace(made, items=items), made.folds[0], means(), planned(made, head), 1.0, torch.device("cpu"), SILENT)
+
+
+def test_frames_without_a_name_judge_nothing() -> None:
+    made = dataset("frames", "frame", projection=None)
+    valid = set(made.folds[0].valid.tolist())
+    items = tuple(replace(item, label=()) if at in valid else item for at, item in enumerate(made.items))
+    with pytest.raises(InputError, match="validation: frame_accuracy has no value on these 10 clips"):
+        learn(replace(made, items=items), made.folds[0], means(), planned(made), 1.0, torch.device("cpu"), SILENT)
 
 
 def test_trials_are_those_whose_clips_are_tested_and_heard() -> None:

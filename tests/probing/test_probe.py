@@ -235,6 +235,11 @@ def test_other_questions_are_not_answered_by_the_journal(
     [
         ({"head": "blstm"}, "head 'blstm' cannot learn classification; expected linear or mlp or ridge or knn"),
         ({"head": "knn", "protocol": "published"}, "head knn is in no published protocol"),
+        ({"beam": 3}, r"beam = 3: no task asked for is text \(kind ctc\)"),
+        ({"head": "knn", "seeds": 2}, "pitches: head knn has no seed, so 2 of them are one"),
+        ({"snr": [5]}, "snr says how loud noise is, which is not given"),
+        ({"data": "."}, r"data: \., but every task asked for has sounds of its own"),
+        ({"data": {"pitch": "."}}, "data: 'pitch' is no task that is asked for; did you mean 'pitches'?"),
         ({"layers": 7}, "layers = 7: expected 'weighted', 'last' or a number from 0 to 0"),
         ({"shots": 2, "draws": 0}, "received 0 draws"),
         ({"output": "."}, "is a folder"),

@@ -105,7 +105,9 @@ def test_a_missing_task_is_never_dropped_in_silence() -> None:
     assert found.domains == pytest.approx({"speech": 750})
     assert found.value == pytest.approx(750)
     with pytest.raises(InputError, match=r"missing: words, voices, melody$"):
-        score_values(SMALL, {"other": 1.0}, partial=True)
+        score_values(SMALL, {"other": 1.0})
+    with pytest.raises(InputError, match=r"^mine: none of small's tasks is there: words, voices, melody; measure"):
+        score_values(SMALL, {"other": 1.0}, partial=True, of="mine")
 
 
 NUMBER = st.floats(-100, 100)

@@ -176,10 +176,10 @@ def test_refusals() -> None:
     assert "m.csv: '19.wav' has no split, others have; expected one of train, valid, test" in refusal(
         task(), items(many, None, [*splits[:-1], None])
     )
-    assert "m.csv: nothing of 15 clips can be spared for the test split" in refusal(
+    assert "m.csv: none of 15 clips has the split 'test'; expected train and test" in refusal(
         task(), items(many[:15], None, splits[:15])
     )
-    assert "m.csv: nothing of 5 clips can be spared for the train split" in refusal(
+    assert "m.csv: none of 5 clips has the split 'train'; expected train and test" in refusal(
         task(), items(many[:5], None, ["test"] * 5)
     )
     assert "m.csv: nothing of 20 clips can be spared for the train split" in refusal(task(), items(many, ["one"] * 20))

@@ -130,6 +130,14 @@ def test_a_packaged_task_without_data_or_hub_says_where_it_is_published() -> Non
 # Labelled folders
 
 
+def test_a_folder_with_the_name_of_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled(tmp_path / "beat", rows(label=lambda n: "ab"[n % 2]))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"beat: needs its data, .*; for the folder beat here, give ./beat$"):
+        load_dataset(load_task("beat"))
+    assert load_task("./beat").kind == "classification"
+
+
 def test_a_folder_without_task_yaml_is_a_classification_of_label(tmp_path: Path) -> None:
     folder = labelled(tmp_path / "birds", rows(label=lambda n: "ab"[n % 2], group=lambda n: n // 2))
     task = load_task(folder)
@@ -209,6 +217,23 @@ def test_labels_of_every_kind(tmp_path: Path, about: str, label: Any, expected: 
         ("regression", "high", "column label: expected a finite number in each, received 'high'"),
         ("regression", float("nan"), "column label: expected a finite number in each, received nan"),
         ("beat", [[1]], "column label: expected times in seconds, received [[1]]"),
+        ("beat", [-1, 2], "column label: -1 s after 0 s: expected times from 0 s on, in order"),
+        ("beat", "1 3 2", "column label: 2 s after 3 s: expected times from 0 s on, in order"),
+        (
+            "frames",
+            [[0, 1, "a"], [2, 2, "b"]],
+            "column label: 'b' from 2 to 2 s: expected a start of 0 s or more and a later end",
+        ),
+        (
+            "frames",
+            [[-0.5, 1, "a"]],
+            "column label: 'a' from -0.5 to 1 s: expected a start of 0 s or more and a later end",
+        ),
+        (
+            "key",
+            "H dur",
+            "column label: key 'H dur': expected a tonic from C to B and major or minor, as in 'F# minor'",
+        ),
         ("frames", [[0, 1]], "column label: expected a list of [start, end, class], received [[0, 1]]"),
         (
             "tagging",
@@ -218,7 +243,7 @@ def test_labels_of_every_kind(tmp_path: Path, about: str, label: Any, expected: 
     ],
 )
 def test_a_label_that_is_no_answer_is_named(tmp_path: Path, kind: Kind, value: Any, message: str) -> None:
-    good: dict[str, Any] = {"ctc": "word", "regression": 1, "beat": [1], "frames": [[0, 1, "a"]]}
+    good: dict[str, Any] = {"ctc": "word", "regression": 1, "beat": [1], "frames": [[0, 1, "a"]], "key": "C major"}
     listed = rows(label=lambda n: value if n == 7 else good.get(kind, "ab"[n % 2]))
     found = refusal(labelled(tmp_path, listed, f"kind: {kind}"))
     assert found == f"{tmp_path}/manifest.jsonl: '07.wav', {message}; mend it or leave the clip out"
@@ -259,7 +284,21 @@ def test_what_a_manifest_can_get_wrong(tmp_path: Path) -> None:
         ("kind: [ctc]", "task.yaml: kind: input should be 'classification', 'slots'"),
         ("kind: ctcs", "task.yaml: kind: input should be 'classification', 'slots'"),
         ("protocol: {steps: many}", "task.yaml: protocol.steps: input should be a valid integer"),
-        ("protocol: {step: 1}", "task.yaml: protocol.step: extra inputs are not permitted, received 1"),
+        ("protocol: {step: 1}", "task.yaml: unknown key 'protocol.step'; did you mean 'steps'? known: accumulate, "),
+        (
+            "data: {hint: x, layouts: [{rows: [{file: x}]}]}",
+            "task.yaml: unknown key 'data.layouts[0].rows[0].file'; did you mean 'files'? known: columns, ",
+        ),
+        *(
+            (f"protocol: {{{name}: 0}}", f"task.yaml: protocol.{name}: input should be greater than or equal to 1")
+            for name in ("steps", "batch", "depth", "hidden", "projection", "accumulate")
+        ),
+        ("protocol: {rate: 0}", "task.yaml: protocol.rate: input should be greater than 0, received 0"),
+        ("protocol: {rate: .inf}", "task.yaml: protocol.rate: input should be a finite number, received inf"),
+        ("protocol: {warmup: -1}", "task.yaml: protocol.warmup: input should be greater than or equal to 0"),
+        ("protocol: {dropout: 1}", "task.yaml: protocol.dropout: input should be less than 1, received 1"),
+        ("protocol: {mixup: -1}", "task.yaml: protocol.mixup: input should be greater than or equal to 0"),
+        ("seconds: 0", "task.yaml: seconds: input should be greater than 0, received 0"),
         ("protocol: linear", "task.yaml: protocol: input should be a valid dictionary"),
         ("[]", "task.yaml: expected keys and values, received list"),
         ("{", "task.yaml: not valid YAML"),

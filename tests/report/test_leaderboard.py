@@ -173,7 +173,7 @@ def test_scores_that_fit_come_by_themselves(tmp_path: Path) -> None:
     assert three.models == ("a", "c", "d")  # c lacks a task, so that its score is another
     assert main_table(three)[1][2][2] == "–"
     assert "d has no task of superb_chance." in three.notes
-    with pytest.raises(InputError, match="d: superb_chance needs tasks that are missing: asr, ks"):
+    with pytest.raises(InputError, match="d: none of superb_chance's tasks is there: asr, ks"):
         leaderboard([tmp_path / "d.json"], score=load_preset("superb_chance"), partial=True)
     partial = leaderboard([tmp_path / "c.json"], score=load_preset("superb_chance"), partial=True)
     assert "superb_chance of c is partial, without asr." in partial.notes

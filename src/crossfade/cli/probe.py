@@ -39,7 +39,7 @@ Protocol = Annotated[
     Option(help="Eleven learning rates, chosen on validation data, or the task's published training."),
 ]
 Head = Annotated[
-    Literal["linear", "mlp", "ridge", "knn", "frame", "blstm"] | None,
+    Literal["linear", "mlp", "ridge", "knn", "blstm", "frame"] | None,
     Option(help="What is trained on the features.  [default: as published]", show_default=False),
 ]
 Layers = Annotated[
@@ -124,7 +124,7 @@ def probe(
         "shots": shots,
         "draws": draws or 10,
         "noise": noise or (),
-        "snr": snr or 10.0,
+        "snr": snr,
         "beam": beam,
         "seed": seed,
         "precision": precision,
@@ -138,8 +138,6 @@ def probe(
         options["models"] = models
     if not options["tasks"]:
         raise InputError("--task: expected what to measure: names of tasks, 'embedded', or labelled folders")
-    if snr and not options.get("noise"):
-        raise InputError("--snr says how loud --noise is, which is not given; add --noise DIR")
 
     from crossfade.cli.output import show_table
     from crossfade.cli.progress import progress

@@ -215,11 +215,12 @@ def tested(
 
 @dataclass(frozen=True)
 class _Measured:
-    """A result's value as its items give it, and on every resample."""
+    """A result's value as its items give it, and on every resample, over what is drawn."""
 
     entry: Entry
     value: float
     draws: Floats
+    over: str
 
 
 def _measured(entries: Sequence[Entry], unit: Unit) -> list[_Measured]:
@@ -236,7 +237,7 @@ def _measured(entries: Sequence[Entry], unit: Unit) -> list[_Measured]:
         columns = slice(start, start + len(entry.result.values))
         start = columns.stop
         means = mean_over_draws(draws[:, columns], drawn=protocol.shots is not None)
-        found.append(_Measured(entry, float(values[columns].mean()), means))
+        found.append(_Measured(entry, float(values[columns].mean()), means, answers.of))
     return found
 
 
@@ -245,7 +246,7 @@ def _difference(own: _Measured, other: _Measured, unit: Unit) -> Difference:
     one = own.entry.result
     gap, gaps = other.value - own.value, other.draws - own.draws
     gaps = gaps[np.isfinite(gaps)]
-    p, test = _mcnemar(one, other.entry.result, unit) or (two_sided(gaps), f"paired bootstrap over {unit}s")
+    p, test = _mcnemar(one, other.entry.result, unit) or (two_sided(gaps), f"paired bootstrap over {own.over}")
     return Difference(
         task=one.task.name,
         condition=one.protocol.condition,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade.audio.decode import UnreadableError, audio_seconds
 from crossfade.audio.sources import AUDIO_SUFFIXES, AudioFile
@@ -24,6 +24,7 @@ ALIASES = {"training": "train", "validation": "valid", "val": "valid", "dev": "v
 """Other words that say what a split is for."""
 
 OneOrMore = str | tuple[str, ...]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -52,7 +53,7 @@ class Rows(Table):
     path: OneOrMore = "{path}"
     """Template of the sound's path below the data folder; of several the first that exists. Where `files` are sounds,
     the column `path` is their own."""
-    cut: float | None = None
+    cut: Positive | None = None
     """Cut every sound into stretches of that many seconds, one row each; a shorter rest is left out."""
     distinct: bool = False
     """Rows that are alike count once."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Literal, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from crossfade.probing.knn import fit_knn
 from crossfade.probing.metrics import METRICS, Metric
 from crossfade.probing.results import SweepPoint
 from crossfade.probing.ridge import fit_ridge
-from crossfade.probing.schema import Dataset, Fold, Head, Kind
+from crossfade.probing.schema import Dataset, Fold, Head, Kind, Task
 from crossfade.probing.training import RATES, Training
 from crossfade.progress import Progress
 
@@ -32,6 +33,10 @@ SWEEP_CLIPS, SWEEP_FRAMES = (100, 300, 3000), (30, 300, 1000)
 """How often each head of a sweep hears the training clips, and its fewest and most updates: over clips, over frames."""
 
 CHECKS = 20
+
+NEEDED = dict.fromkeys(("roc_auc", "average_precision"), "it needs a tag that some of them have and some lack")
+"""Why a metric has no value on some labels."""
+NOTHING = "their labels are empty"
 
 
 class Heard(Protocol):
@@ -77,21 +82,22 @@ def plan_lesson(
 ) -> Lesson:
     """The lesson that a protocol asks for; `head` and `layers` None: as published.
 
-    "published" is the task's own protocol: its rate, steps, batch, warm-up. "sweep" keeps its head and batch, and tries
-    eleven learning rates for `sweep_steps` each. Raises InputError for a head that the task cannot have.
+    "published" is the task's own protocol: its rate, steps, batch, warm-up. "sweep" keeps its head, batch, mixup and
+    balance, and tries eleven learning rates for `sweep_steps` each: what the task says of rate, steps, warm-up and
+    accumulation is not used. `beam` counts for text alone. Raises InputError for a head that the task cannot have, or
+    not so, and for several seeds of one that has none.
     """
     said, kind = dataset.task.protocol, dataset.task.kind
     head = head or said.head
     possible = OVER_CLIPS if kind in CLIP_KINDS else OVER_FRAMES
     if head not in possible:
         raise InputError(f"{dataset.task.name}: head {head!r} cannot learn {kind}; expected {' or '.join(possible)}")
-    if head in SOLVED and (protocol == "published" or kind == "verification"):
-        raise InputError(
-            f"{dataset.task.name}: head {head} is in no published protocol and compares no pairs; use linear"
-        )
+    if head in SOLVED:
+        _solvable(dataset.task, head, protocol, len(seeds))
+    beam = beam if kind == "ctc" else 1
     shape = said.model_dump(include={"projection", "hidden", "depth", "dropout"})
     settings = HeadSettings(head, said.layers if layers is None else layers, **shape)
-    seeds = tuple(seeds) if head not in SOLVED else tuple(seeds[:1])
+    seeds = tuple(seeds)
     if protocol == "published":
         own = said.model_dump(include={"steps", "batch", "accumulate", "warmup", "mixup", "balanced"})
         return Lesson(head, settings, Training(rates=(said.rate,), seeds=seeds, checks=CHECKS, **own), beam)
@@ -99,6 +105,17 @@ def plan_lesson(
     steps = sweep_steps(kind, clips, said.batch)
     training = Training(rates=RATES, steps=steps, batch=said.batch, seeds=seeds, checks=CHECKS, mixup=said.mixup)
     return Lesson(head, settings, replace(training, balanced=said.balanced), beam)
+
+
+def _solvable(task: Task, head: Head, protocol: ProtocolName, seeds: int) -> None:
+    """InputError for what a head without gradients cannot be asked."""
+    faults = {
+        "is in no published protocol; use protocol sweep, or head linear": protocol == "published",
+        "compares no pairs of clips; use head linear": task.kind == "verification",
+        f"has no seed, so {seeds} of them are one; leave seeds out, or use head linear": seeds > 1,
+    }
+    if said := [fault for fault, there in faults.items() if there]:
+        raise InputError(f"{task.name}: head {head} {said[0]}")
 
 
 def sweep_steps(kind: Kind, clips: int, batch: int) -> int:
@@ -124,6 +141,8 @@ def learn(
     if kind in CLIP_KINDS:
         return _over_clips(kind, labels, fold, heard, lesson, METRICS[dataset.task.metric], progress)
     targets = encode_frames(kind, labels, rate, fold.train, dataset.task.tokens)
+    blank = targets.decode(torch.zeros(1, targets.outputs))
+    _judged(METRICS[dataset.task.metric], labels, fold, lambda clips: [blank for _ in range(clips)])
     fitted = fit_frames(
         heard,
         targets,
@@ -143,10 +162,22 @@ def learn(
     return Learned(predict, fitted.rates, fitted.sweep)
 
 
+def _judged(metric: Metric, labels: Sequence[Any], fold: Fold, constant: Callable[[int], list[Any]]) -> None:
+    """InputError where the metric has no value on validation labels: a constant answer for every clip shows it."""
+    valid = [labels[clip] for clip in fold.valid.tolist()]
+    if valid and not isfinite(metric.value(valid, constant(len(valid)))):
+        raise InputError(
+            f"validation: {metric.name} has no value on these {len(valid)} clips ({NEEDED.get(metric.name, NOTHING)}); "
+            "expected other clips in the valid split, or more of them"
+        )
+
+
 def _over_clips(
     kind: Kind, labels: Sequence[Any], fold: Fold, heard: Heard, lesson: Lesson, metric: Metric, progress: Progress
 ) -> Learned:
     targets = encode_clips(kind, labels, fold.train)
+    if kind != "verification":  # whose pairs are looked at where they are made
+        _judged(metric, labels, fold, lambda clips: targets.decode(torch.zeros(clips, targets.outputs)))
     if lesson.head in SOLVED:
         return _solved(targets, fold, heard, lesson, metric)
     fitted = fit_heads(heard.means, targets, fold, lesson.settings, lesson.training, metric=metric, progress=progress)

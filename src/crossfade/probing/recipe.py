@@ -7,11 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade.documents import Listed, read_yaml, validated
 from crossfade.probing.learners import Layers, ProtocolName
-from crossfade.probing.schema import Head
+from crossfade.probing.schema import Count, Head
 from crossfade.probing.upstreams import Precision, Window
 
 Names = Annotated[tuple[str, ...], Field(min_length=1), Listed]
-Count = Annotated[int, Field(ge=1)]
 
 
 class ProbeRecipe(BaseModel):
@@ -29,7 +28,7 @@ class ProbeRecipe(BaseModel):
     shots: Count | None = None
     draws: Count = 10
     noise: Annotated[tuple[str, ...], Listed] = ()
-    snr: Annotated[tuple[float, ...], Field(min_length=1), Listed] = (10.0,)
+    snr: Annotated[tuple[float, ...], Field(min_length=1), Listed] | None = None
     beam: Count = 1
     seed: int = 0
     precision: Precision = "float32"

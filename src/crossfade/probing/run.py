@@ -10,7 +10,7 @@ from typing import Any
 
 from crossfade.audio.decode import UnreadableError
 from crossfade.audio.sources import AudioFile, find_audio
-from crossfade.errors import InputError
+from crossfade.errors import InputError, nearest
 from crossfade.probing.cache import Cache
 from crossfade.probing.clips import hash_files
 from crossfade.probing.learners import Layers, ProtocolName, plan_lesson
@@ -39,7 +39,7 @@ def probe(
     shots: int | None = None,
     draws: int = 10,
     noise: str | Path | Sequence[str | Path] = (),
-    snr: float | Sequence[float] = 10.0,
+    snr: float | Sequence[float] | None = None,
     beam: int = 1,
     seed: int = 0,
     device: str = "auto",
@@ -64,14 +64,15 @@ def probe(
         seeds: heads to train, each from another start; a number counts from `seed`.
         shots, draws: train on that many clips of each class, drawn that many times. None: on all.
         noise, snr: folders of sound that test clips are heard over, at each of these levels in dB (power of the clip
-            over the background): noise, or music under speech. Heads are trained on clean clips.
-        beam: width of the search for text; 1 is greedy.
+            over the background; None: 10): noise, or music under speech. Heads are trained on clean clips.
+        beam: width of the search for text, in tasks of kind ctc; 1 is greedy.
         seed: decides splits that the data leaves open, draws, mixes and the first head.
         device, precision, window: how encoders run, see `open_upstream`.
         cache, cache_bytes: where features are kept, and how much of them: at least what one model needs for one task.
 
     Returns one result for every model, task and condition, in that order. Raises InputError for models, tasks and data
-    that cannot be used, an existing output without `overwrite`, and a cache that is too small.
+    that cannot be used, options that nothing asked for would use, an existing output without `overwrite`, and a cache
+    that is too small.
     """
     if output is not None:
         require_free(output, overwrite=overwrite)
@@ -81,9 +82,11 @@ def probe(
             f"shots: expected 1 draw or more and one seed for each, received {draws} draws, {len(starts)} seeds"
         )
     asked = [task for name in _listed(tasks) for task in load_tasks(name)]
+    _used(asked, data, beam, snr, noise)
     datasets = [_with_sound(_dataset(task, data, seed)) for task in asked]
     _distinct("tasks", [dataset.task.name for dataset in datasets])
-    backgrounds = _backgrounds(_listed(noise), [snr] if isinstance(snr, int | float) else list(snr))
+    levels = [10.0 if snr is None else snr] if snr is None or isinstance(snr, int | float) else list(snr)
+    backgrounds = _backgrounds(_listed(noise), levels)
     questions = [
         Question(
             plan_lesson(dataset, protocol=protocol, head=head, layers=layers, seeds=starts, beam=beam, shots=shots),
@@ -105,6 +108,21 @@ def probe(
     if output is not None:
         save_results(output, results, overwrite=overwrite)
     return results
+
+
+def _used(asked: Sequence[Task], data: Any, beam: int, snr: Any, noise: Any) -> None:
+    """InputError for an option that no task asked for would use."""
+    names = [task.name for task in asked]
+    if isinstance(data, Mapping) and (unknown := [name for name in data if name not in names]):
+        raise InputError(f"data: '{unknown[0]}' is no task that is asked for; {nearest(unknown[0], names)}")
+    if data and not isinstance(data, Mapping) and all(task.folder for task in asked):
+        raise InputError(
+            f"data: {data}, but every task asked for has sounds of its own; leave it out, or name the task"
+        )
+    if beam > 1 and not any(task.kind == "ctc" for task in asked):
+        raise InputError(f"beam = {beam}: no task asked for is text (kind ctc), which alone is searched; leave it out")
+    if snr is not None and not _listed(noise):
+        raise InputError("snr says how loud noise is, which is not given; add noise (--noise DIR), or leave it out")
 
 
 def _one(

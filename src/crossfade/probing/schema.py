@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from crossfade.audio.sources import AudioFile
-from crossfade.probing.layouts import Data, Strict
+from crossfade.probing.layouts import Data, Positive, Strict
 
 Kind = Literal["classification", "slots", "tagging", "regression", "key", "ctc", "frames", "beat", "verification"]
 Head = Literal["linear", "mlp", "ridge", "knn", "blstm", "frame"]
@@ -45,22 +45,25 @@ METRICS_OF: Mapping[Kind, tuple[str, ...]] = {
 """What each kind of predictions can be judged by."""
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class Protocol(Strict):
     """How a head is trained on frozen features; the optimiser is Adam."""
 
     head: Head
     layers: Literal["weighted", "last"] = "weighted"
-    projection: int | None = 256
-    hidden: int = 512
+    projection: Count | None = 256
+    hidden: Count = 512
     """Width of what lies between projection and output: an MLP's hidden layer, each direction of an LSTM."""
-    depth: int = 1
-    dropout: float = 0.0
-    steps: int = 2000
-    rate: float = 1e-3
-    batch: int = 32
-    accumulate: int = 1
-    warmup: int = 0
-    mixup: float = 0.0
+    depth: Count = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    steps: Count = 2000
+    rate: Positive = 1e-3
+    batch: Count = 32
+    accumulate: Count = 1
+    warmup: Annotated[int, Field(ge=0)] = 0
+    mixup: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     balanced: bool = False
     """Draw training clips so that every class is heard as often."""
     source: str = ""
@@ -76,7 +79,7 @@ class Task(Strict):
     kind: Kind = "classification"
     metric: str
     label: str | tuple[str, ...] = "label"
-    seconds: float | None = None
+    seconds: Positive | None = None
     """The longest stretch of a clip that is heard, from its start."""
     tokens: Literal["characters", "words"] = "characters"
     validation: Literal["share", "next fold"] = "share"

@@ -151,8 +151,10 @@ def score_values(
     """
     present = [task for task in preset.tasks if task in values]
     missing = tuple(task for task in preset.tasks if task not in values)
-    if missing and not (partial and present):
-        hint = "" if not present else "; measure them, or ask for a partial score (--partial)"
+    if partial and not present:
+        raise InputError(f"{of}: none of {preset.name}'s tasks is there: {', '.join(missing)}; measure some of them")
+    if missing and not partial:
+        hint = "; measure them, or ask for a partial score (--partial)" if present else ""
         raise InputError(f"{of}: {preset.name} needs tasks that are missing: {', '.join(missing)}{hint}")
     for task in present:
         if metrics is not None and metrics[task] != preset.tasks[task].metric:

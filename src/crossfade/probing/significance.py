@@ -3,18 +3,20 @@
 Resampling draws test items (or their groups) with replacement, 10,000 times with seed 1234, as the published study of
 paper 3 does; McNemar's test and the Benjamini-Hochberg procedure follow the same protocol. A metric that is a function
 of sums over items is resampled by one matrix product: how often each item is drawn, times what it adds to each sum.
+Trials of verification are pairs of clips, and it is clips that are drawn: pairs that share one are not independent.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.linalg import eigh
 
 from crossfade.errors import InputError
 from crossfade.probing.results import Scored
@@ -36,28 +38,38 @@ FEWEST_GROUPS = 5
 """To be resampled: fewer are too often drawn all alike."""
 
 ROUNDING = 1e-9
-"""A spread that is none."""
+"""A spread or a difference that is none."""
+
+BETWEEN = " | "
+"""What is between the ids of a trial's two clips."""
 
 RIGHT_OR_WRONG = ("accuracy", "slot_accuracy")
 """Metrics that are the share of items that are right, which McNemar's test is about."""
 
 _BLOCK = 1_000_000
-"""Counts held at a time."""
+"""Counts, or weights of items, held at a time."""
 
 
 @dataclass(frozen=True)
 class Panel:
     """Several columns of answers (models, seeds, draws) to the same test items.
 
-    `units` (items,) says which unit of resampling each item belongs to, 0 to `count` - 1; `folds` are the indices of
-    items over which the metric is taken, then averaged.
+    `units` (items, 1) says which unit of resampling each item belongs to, 0 to `count` - 1, or (items, 2) which two it
+    is a pair `of`; an item counts as often as its units do, multiplied. `folds` are the indices of items over which the
+    metric is taken, then averaged.
     """
 
     labels: list[Any]
     columns: list[list[Any]]
     units: Integers
     count: int
+    of: Literal["items", "clips", "groups"]
     folds: list[Integers]
+
+    @property
+    def paired(self) -> bool:
+        """Whether each item is a pair of units."""
+        return self.of == "clips"
 
 
 @dataclass(frozen=True)
@@ -84,20 +96,26 @@ def panel(models: Sequence[Sequence[Scored]], *, unit: Unit = "item", averaged: 
     first = ordered[0]
     if len(first) < 2:
         raise InputError(f"test items: {len(first)}, an interval needs at least 2; test on more clips")
-    units, count = np.arange(len(first)), len(first)
-    if unit == "group":
-        if missing := [item.id for item in first if item.group is None]:
-            raise InputError(f"unit group: test items without a group: {len(missing)}, '{missing[0]}' among them")
-        names = sorted({str(item.group) for item in first})
-        units, count = np.searchsorted(names, [str(item.group) for item in first]), len(names)
+    if unit == "group" and (missing := [item.id for item in first if item.group is None]):
+        raise InputError(f"unit group: test items without a group: {len(missing)}, '{missing[0]}' among them")
+    names = [[str(item.group)] for item in first] if unit == "group" else _drawn(first)
+    place = {name: number for number, name in enumerate(sorted({name for own in names for name in own}))}
     fold = np.array([item.fold for item in first]) if averaged else np.zeros(len(first))
     return Panel(
         labels=[item.label for item in first],
         columns=[[item.predictions[seed] for item in items] for items in ordered for seed in range(_seeds(items))],
-        units=units.astype(np.int64),
-        count=count,
+        units=np.array([[place[name] for name in own] for own in names], np.int64),
+        count=len(place),
+        of="groups" if unit == "group" else "items" if len(names[0]) == 1 else "clips",
         folds=[np.flatnonzero(fold == number) for number in np.unique(fold)],
     )
+
+
+def _drawn(items: Sequence[Scored]) -> list[list[str]]:
+    """What is drawn of each item: itself, or the two clips of a trial."""
+    clips = [item.id.split(BETWEEN) for item in items]
+    trials = all(isinstance(item.label, bool) and len(own) == 2 for item, own in zip(items, clips, strict=True))
+    return clips if trials else [[item.id] for item in items]
 
 
 def _seeds(items: Sequence[Scored]) -> int:
@@ -110,7 +128,7 @@ def evaluator(metric: "Metric", panel: Panel) -> Callable[[Floats], Floats]:
     NaN where a resample has no value, as an error rate without errors of one kind.
     """
     parts, combine = metric.parts, metric.combine
-    if parts is None or combine is None:
+    if parts is None or combine is None or panel.paired:
         return partial(_recomputed, metric, panel)
     import torch  # which the metric has brought already
 
@@ -118,7 +136,7 @@ def evaluator(metric: "Metric", panel: Panel) -> Callable[[Floats], Floats]:
     sums = []
     for fold in panel.folds:
         by_unit = np.zeros((panel.count, *added.shape[1:]))
-        np.add.at(by_unit, panel.units[fold], added[fold])
+        np.add.at(by_unit, panel.units[fold, 0], added[fold])
         sums.append(by_unit.reshape(panel.count, -1))
 
     def evaluate(counts: Floats) -> Floats:
@@ -131,7 +149,7 @@ def evaluator(metric: "Metric", panel: Panel) -> Callable[[Floats], Floats]:
 def _recomputed(metric: "Metric", panel: Panel, counts: Floats) -> Floats:
     import torch
 
-    weights = torch.from_numpy(counts[:, panel.units])
+    weights = torch.from_numpy(reduce(np.multiply, (counts.take(side, axis=1) for side in panel.units.T)))
     values = np.empty((len(panel.folds), len(counts), len(panel.columns)))
     for (number, fold), (place, column) in product(enumerate(panel.folds), enumerate(panel.columns)):
         labels, answers = ([side[index] for index in fold] for side in (panel.labels, column))
@@ -147,10 +165,13 @@ def _mean_of_folds(values: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def counts(units: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each unit is drawn in each resample, (some, units) at a time; depends on nothing but the arguments."""
+def counts(units: int, resamples: int, seed: int, items: int = 0) -> Iterator[Floats]:
+    """How often each unit is drawn in each resample, (some, units) at a time; depends on nothing but the arguments.
+
+    The more `items` are to be weighted, the fewer at a time.
+    """
     random = np.random.default_rng(seed)
-    size = max(1, _BLOCK // units)
+    size = max(1, _BLOCK // max(units, items))
     for start in range(0, resamples, size):
         rows = min(size, resamples - start)
         drawn = random.integers(0, units, (rows, units)) + np.arange(rows)[:, None] * units
@@ -158,12 +179,39 @@ def counts(units: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 
 def resample(metric: "Metric", panel: Panel, resamples: int | None = None, seed: int = SEED) -> tuple[Floats, Floats]:
-    """Every column's metric, (columns,), and what it is on each resample, (resamples, columns): the same for all."""
+    """Every column's metric, (columns,), and what it is on each resample, (resamples, columns): the same for all.
+
+    Of trials, clips are drawn, and resamples that have no value (no pair of one kind) are left out.
+    """
     if resamples is None:
         resamples = RESAMPLES if metric.parts is not None else RECOMPUTED
     evaluate = evaluator(metric, panel)
-    draws = [evaluate(block) for block in counts(panel.count, resamples, seed)]
-    return evaluate(np.ones((1, panel.count)))[0], np.concatenate(draws)
+    blocks = counts(panel.count, resamples, seed, len(panel.labels))
+    values, draws = evaluate(np.ones((1, panel.count)))[0], np.concatenate([evaluate(block) for block in blocks])
+    if panel.paired:
+        alone = replace(panel, units=np.arange(len(panel.labels))[:, None], count=len(panel.labels), of="items")
+        draws = _counted_once(draws, resample(metric, alone, resamples, seed)[1])
+    return values, draws
+
+
+def _counted_once(clips: Floats, pairs: Floats) -> Floats:
+    """Draws of clips, (resamples, columns), brought to the covariance that other clips would show; those with a value.
+
+    A pair counts as often as the product of its clips, whose variance is 3 where a pair drawn on its own has 1, while
+    pairs that share a clip have the right covariance, 1. So the covariance over pairs is in it twice too often, and is
+    taken out (what remains is that of Aronow, Samii and Assenova, 2015, for dyadic data), but never more than leaves
+    that over pairs: pairs that share no clip are independent items.
+    """
+    clips, pairs = (draws[np.isfinite(draws).all(1)] for draws in (clips, pairs))
+    if not len(clips) or np.ptp(clips, axis=0).max() < ROUNDING:
+        return clips
+    over_clips, over_pairs = (np.atleast_2d(np.cov(draws.T)) for draws in (clips, pairs))
+    over_clips += ROUNDING * np.trace(over_clips) * np.eye(len(over_clips))  # columns may be alike
+    shares, axes = eigh(over_pairs, over_clips)  # along which both covariances are diagonal
+    narrower = np.sqrt(np.clip(np.maximum(1 - 2 * shares, shares), 0, 1))
+    middle = clips.mean(0)
+    found: Floats = middle + (clips - middle) @ (axes * narrower) @ axes.T @ over_clips
+    return found
 
 
 def estimate(
@@ -194,10 +242,13 @@ def estimate(
         values, draws = resample(metric, answers, resamples, seed)
         means = draws.mean(1)
         low, high = interval(means)
-        method = f"bootstrap over {answers.count} items, {np.isfinite(means).sum():,} resamples, seed {seed}"
-        if low == high in (0, 100) and metric.name in RIGHT_OR_WRONG:
-            low, high = exact_share(low > 0, answers.count)
-            method = f"exact binomial, as all {answers.count} items are {'right' if high == 100 else 'wrong'}"
+        over = f"{answers.count} {answers.of}"
+        method = f"bootstrap over {over}, {np.isfinite(means).sum():,} resamples, seed {seed}"
+        if high - low < ROUNDING:
+            method += ", none of which differs"
+            if metric.percent and round(low, 9) in (0, 100):
+                low, high = exact_share(low > ROUNDING, answers.count)
+                method = f"exact binomial, as no resample of the {over} differs"
     if not np.isfinite(values).all():
         raise InputError(f"metric {metric.name} has no value on these {len(items)} test items; test on more clips")
     by_group = over_groups(metric, items, averaged=averaged)
@@ -216,7 +267,7 @@ def over_groups(metric: "Metric", items: Sequence[Scored], *, averaged: bool = F
         return None
     answers = panel([items], unit="group", averaged=averaged)
     evaluate, count = evaluator(metric, answers), answers.count
-    size = max(1, _BLOCK // count)
+    size = max(1, _BLOCK // len(items))
     lacking = (1 - np.eye(min(size, count - start), count, start) for start in range(0, count, size))
     others = np.concatenate([evaluate(block).mean(1) for block in lacking])
     spread = math.sqrt((count - 1) * others.var())
@@ -236,7 +287,11 @@ def interval(draws: Floats) -> tuple[float, float]:
 
 
 def exact_share(right: bool, items: int) -> tuple[float, float]:
-    """Clopper-Pearson interval in percent where all items are right, or all wrong: resampling shows no spread."""
+    """Clopper-Pearson interval in percent where all items are right, or all wrong: resampling shows no spread.
+
+    For a percentage of any kind at 0 or 100 it is what the metric would be if as many further items as could be unlike
+    these, at most 1 - 0.025^(1 / items) of all, were at the metric's other end.
+    """
     found = stats.binomtest(items if right else 0, items).proportion_ci(LEVEL, method="exact")
     return 100 * float(found.low), 100 * float(found.high)
 
@@ -270,7 +325,7 @@ def two_sided(differences: Floats) -> float:
     One is added to both counts, so that no finite number of resamples gives 0; ties count on both sides.
     """
     finite = differences[np.isfinite(differences)]
-    rarer = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    rarer = min(int((finite <= ROUNDING).sum()), int((finite >= -ROUNDING).sum()))
     return min(1.0, 2 * (rarer + 1) / (len(finite) + 1))
 
 

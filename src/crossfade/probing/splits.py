@@ -110,6 +110,10 @@ def _folds(task: Task, items: Sequence[Item], seed: int, where: str) -> tuple[Fo
     if said & set(SPLITS):
         if unknown := sorted(set(names) - set(SPLITS)):
             raise InputError(f"{where}: unknown split '{unknown[0]}'; {nearest(unknown[0], SPLITS)}")
+        if absent := [split for split in ("train", "test") if split not in names]:
+            raise InputError(
+                f"{where}: none of {len(items)} clips has the split '{absent[0]}'; expected train and test"
+            )
         train, valid, test = (_where(names, split) for split in SPLITS)
         return (Fold(train, valid, test) if len(valid) else _carved(task, items, train, test, seed),)
     ordered = sorted(set(names))

@@ -1,7 +1,7 @@
 """Tasks by name or folder, and their data as items and folds."""
 
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from crossfade.documents import read_yaml, validated
 from crossfade.errors import InputError, nearest
 from crossfade.probing.hub import read_hub
 from crossfade.probing.layouts import ALIASES, Found, Hub, finish, read_layouts, read_manifest
+from crossfade.probing.metrics import split_key
 from crossfade.probing.schema import Dataset, Fold, Head, Item, Kind, Label, Protocol, Task
 from crossfade.probing.splits import assemble
 from crossfade.probing.tables import Row
@@ -65,7 +66,9 @@ def load_dataset(task: Task, data: str | Path | None = None, *, seed: int = 0) -
     """
     source = str(data or task.folder or (f"hf:{task.data.hub.name}" if task.data and task.data.hub.name else ""))
     if not source:
-        raise InputError(f"{task.name}: needs its data, which is not given; {task.data.hint if task.data else ''}")
+        here = f"; for the folder {task.name} here, give ./{task.name}" if Path(task.name).is_dir() else ""
+        hint = task.data.hint if task.data else ""
+        raise InputError(f"{task.name}: needs its data, which is not given; {hint}{here}")
     found, where = _found(task, source)
     items = [_item(task, row, where) for row in found.rows]
     return assemble(task, items, found.trials, seed=seed, where=where)
@@ -126,12 +129,14 @@ def _label(task: Task, row: Row, source: str) -> Label:
         raise InputError(f"{source}: '{row['id']}' has no column '{absent[0]}'; {nearest(absent[0], known)}")
     try:
         return LABELS[task.kind](columns, [row[column] for column in columns])
+    except InputError as error:
+        fault = str(error)
     except (ValueError, TypeError):
         received = ", ".join(repr(row[column])[:60] for column in columns[:3])
-        raise InputError(
-            f"{source}: '{row['id']}', column {', '.join(columns[:3])}: expected {EXPECTED[task.kind]}, "
-            f"received {received}; mend it or leave the clip out"
-        ) from None
+        fault = f"expected {EXPECTED[task.kind]}, received {received}"
+    raise InputError(
+        f"{source}: '{row['id']}', column {', '.join(columns[:3])}: {fault}; mend it or leave the clip out"
+    )
 
 
 def _said(row: Row, column: str) -> str | None:
@@ -172,6 +177,12 @@ def _numbers(columns: tuple[str, ...], values: list[Any]) -> Label:
     return numbers
 
 
+def _key(columns: tuple[str, ...], values: list[Any]) -> Label:
+    key = str(_class(columns, values))
+    split_key(key)
+    return key
+
+
 def _text(columns: tuple[str, ...], values: list[Any]) -> Label:
     (value,) = values
     if not isinstance(value, str) or not value.strip():
@@ -181,12 +192,20 @@ def _text(columns: tuple[str, ...], values: list[Any]) -> Label:
 
 def _times(columns: tuple[str, ...], values: list[Any]) -> Label:
     (value,) = values
-    return _numbers(columns, value.split() if isinstance(value, str) else list(value))
+    times = [float(time) for time in (value.split() if isinstance(value, str) else value)]
+    for before, time in zip([0.0, *times], times, strict=False):
+        if not before <= time < inf:
+            raise InputError(f"{time:g} s after {before:g} s: expected times from 0 s on, in order")
+    return tuple(times)
 
 
 def _frames(columns: tuple[str, ...], values: list[Any]) -> Label:
     (value,) = values
-    return tuple((float(start), float(end), str(name)) for start, end, name in value)
+    stretches = tuple((float(start), float(end), str(name)) for start, end, name in value)
+    for start, end, name in stretches:
+        if not 0 <= start < end < inf:
+            raise InputError(f"'{name}' from {start:g} to {end:g} s: expected a start of 0 s or more and a later end")
+    return stretches
 
 
 LABELS: Mapping[Kind, Callable[[tuple[str, ...], list[Any]], Label]] = {
@@ -194,7 +213,7 @@ LABELS: Mapping[Kind, Callable[[tuple[str, ...], list[Any]], Label]] = {
     "slots": _slots,
     "tagging": _tags,
     "regression": _numbers,
-    "key": _class,
+    "key": _key,
     "ctc": _text,
     "frames": _frames,
     "beat": _times,

@@ -6,10 +6,12 @@ warms up and then falls to zero in a line.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from threading import Event
+from itertools import islice
+from threading import Event, Lock
 from typing import Protocol
 
 import torch
@@ -215,10 +217,10 @@ def train(
     rates: Sequence[float],
     training: Training,
     metric: Metric,
-    watch: Progress,
+    passed: Callable[[int], None],
     stop: Event,
 ) -> Best:
-    """Train one head for every rate, unless `stop` is set.
+    """Train one head for every rate, unless `stop` is set; `passed` is told of updates as they are done or left out.
 
     Without validation data the head of the first rate is taken after the last step. Ties go to the earlier look, then
     to the earlier rate. A head that diverged is trained no further.
@@ -226,7 +228,7 @@ def train(
     optimiser, live = Adam(learner.parameters, len(rates)), [*rates]
     numbers = training.looks() if learner.validated else {training.steps}
     best, looks = Best({}, math.nan, -math.inf, 0, ()), list[SweepPoint]()
-    for step in watch.track(range(training.steps), total=training.steps, description="training heads"):
+    for step in range(training.steps):
         if stop.is_set():
             raise CancelledError
         learner.backward()
@@ -236,6 +238,7 @@ def train(
         optimiser.step(gradients, torch.tensor(live, device=gradients[0].device) * training.pace(step))
         for parameter in learner.parameters:
             parameter.grad = None
+        passed(1)
         if step + 1 not in numbers:
             continue
         values = learner.judge()
@@ -246,6 +249,7 @@ def train(
                 best = Best(learner.state(head), rate, metric.rank(value), step + 1, ())
         kept = [head for head, value in enumerate(values) if math.isfinite(value)]
         if not kept:
+            passed(training.steps - step - 1)
             break
         if len(kept) < len(live):
             learner.keep(kept)
@@ -264,22 +268,26 @@ def fit(
 ) -> list[Best]:
     """The best head of every seed. `start(seed, heads)` gives fresh heads, all alike; the same for the same seed.
 
-    Learning rates are spread over batched models of at most `together` heads, which are trained side by side.
+    Learning rates are spread over batched models of at most `together` heads, which are trained side by side; progress
+    counts the updates of all of them, from whichever thread has done one, one at a time.
     Raises InputError where every head of a seed diverged.
     """
     count = math.ceil(len(training.rates) / together)
     stop = Event()
     work = [(seed, training.rates[part::count]) for seed in training.seeds for part in range(count)]
+    total, lock = len(work) * training.steps, Lock()
+    watched = progress.track(range(total), total=total, description="training heads")
+
+    def passed(updates: int) -> None:
+        with lock:
+            deque(islice(watched, updates), maxlen=0)
 
     def run(piece: tuple[int, tuple[float, ...]]) -> Best:
         seed, rates = piece
-        watch = progress if len(work) == 1 else SILENT
-        return train(start(seed, len(rates)), seed, rates, training, metric, watch, stop)
+        return train(start(seed, len(rates)), seed, rates, training, metric, passed, stop)
 
-    found = side_by_side(run, work, stop=stop)
-    if len(work) > 1:
-        found = progress.track(found, total=len(work), description="training heads")
-    trained = list(found)
+    passed(1)  # one is under way: it counts once the next is asked for
+    trained = list(side_by_side(run, work, stop=stop))
     return [_best(trained[first : first + count], training.rates) for first in range(0, len(work), count)]
 
 

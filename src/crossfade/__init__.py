@@ -3,6 +3,7 @@
     crossfade.plan(reference, other)                        what would happen, from configs and headers alone
     crossfade.align(reference, other, audio, output=...)    OTHER rewritten in REFERENCE's basis, the same function
     crossfade.merge(reference, other, output, weight=0.9)   one encoder, an ordinary Hugging Face folder
+    crossfade.distill(recipe, output)                       one small student of many unlike teachers
     crossfade.probe(models, tasks, output)                  what frozen encoders know of tasks
     crossfade.compare(results, ...)                         which differences are real
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crossfade.alignment import align as align
+    from crossfade.distillation.run import distill as distill
     from crossfade.encoders.plan import plan as plan
     from crossfade.errors import InputError as InputError
     from crossfade.merging import merge as merge
@@ -26,11 +28,12 @@ _HOMES = {
     "InputError": "crossfade.errors",
     "align": "crossfade.alignment",
     "compare": "crossfade.probing.compare",
+    "distill": "crossfade.distillation.run",
     "merge": "crossfade.merging",
     "plan": "crossfade.encoders.plan",
     "probe": "crossfade.probing",
 }
-__all__ = ["InputError", "align", "compare", "merge", "plan", "probe"]
+__all__ = ["InputError", "align", "compare", "distill", "merge", "plan", "probe"]
 
 
 def __getattr__(name: str) -> object:

@@ -20,6 +20,7 @@ import crossfade
 from crossfade.cli.align import align
 from crossfade.cli.argv import spread
 from crossfade.cli.compare import compare
+from crossfade.cli.distill import distill
 from crossfade.cli.merge import merge
 from crossfade.cli.plan import plan
 from crossfade.cli.probe import probe
@@ -65,7 +66,7 @@ def verbs(
     """
 
 
-for verb in (plan, align, merge, probe, compare, report, quickstart):
+for verb in (plan, align, merge, distill, probe, compare, report, quickstart):
     app.command()(verb)
 
 
@@ -101,6 +102,7 @@ def _usage(error: typer.TyperException) -> str:
     message = error.format_message()
     if close := getattr(error, "possibilities", None):
         message = f"{error.message}; did you mean '{close[0]}'?"
+    message = message.replace("Value error, ", "")
     context: typer.Context | None = getattr(error, "ctx", None)
     return f"{message} (see '{context.command_path} --help')" if context else message
 

@@ -1,0 +1,1 @@
+"""One small student from many unlike teachers, robust to noise."""

@@ -1,0 +1,134 @@
+"""A training's folder beside its output: checkpoints that are whole, and what the training is of."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from crossfade.encoders.writer import require_space
+from crossfade.errors import InputError
+
+KEPT = 2
+"""Checkpoints: the last one, and one before it should the last one be damaged."""
+
+FILES = "files.json"
+"""What lies in a checkpoint: the size of every file, written last."""
+
+
+class Work:
+    """`.NAME.work` beside an output NAME; made when it is first written to.
+
+    `checkpoint-STEP` are whole: each is written under another name, `draft`, and then renamed.
+    """
+
+    def __init__(self, output: Path) -> None:
+        output = output.resolve()
+        self.folder = output.with_name(f".{output.name}.work")
+        self.draft = self.folder / "draft"
+
+    def begin(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Note what is trained here, or see that it is the same as what was trained here before.
+
+        With `overwrite` another training's folder is deleted; without, InputError names the first difference.
+        """
+        path = self.folder / "run.json"
+        if self.folder.exists():
+            known = _read(path) or {}
+            if difference := _first_difference(known, json.loads(json.dumps(identity))):
+                if not overwrite:
+                    raise InputError(
+                        f"{self.folder}: holds another training: {difference}; pass --overwrite to begin again, or "
+                        "choose another output folder"
+                    )
+                shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write(path, identity)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a file of this folder, whole or not at all."""
+        self._write(self.folder / name, content)
+
+    def read_json(self, name: str) -> Any:
+        """What `write_json` wrote, or None."""
+        return _read(self.folder / name)
+
+    def _write(self, path: Path, content: Any) -> None:
+        unfinished = path.with_name(f".{path.name}.partial")
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+        unfinished.rename(path)
+
+    def last(self) -> Path | None:
+        """The newest checkpoint whose files are all as long as they were written; None where there is none."""
+        return next((path for path in self._checkpoints() if _whole(path)), None)
+
+    def _checkpoints(self) -> list[Path]:
+        """From the newest on."""
+        return sorted(self.folder.glob("checkpoint-[0-9]*"), key=step_of, reverse=True)
+
+    @contextmanager
+    def checkpoint(self, step: int, needed: int) -> Iterator[Path]:
+        """A folder to write checkpoint number `step` in, of about `needed` bytes; older ones are deleted after it.
+
+        Raises InputError where it cannot be written; then the last good one is as it was.
+        """
+        name = f"checkpoint-{step}"
+        shutil.rmtree(self.draft, ignore_errors=True)
+        try:
+            require_space(self.folder, needed)
+            (self.draft / name).mkdir(parents=True)
+            yield self.draft / name
+            sizes = {path.name: path.stat().st_size for path in (self.draft / name).iterdir()}
+            (self.draft / name / FILES).write_text(json.dumps(sizes))
+        except (OSError, RuntimeError, SafetensorError, InputError) as error:
+            shutil.rmtree(self.draft, ignore_errors=True)
+            raise InputError(self._unwritten(step, error)) from error
+        target = self.folder / name
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(self.draft / name, target)
+        shutil.rmtree(self.draft)
+        for path in self._checkpoints()[KEPT:]:
+            shutil.rmtree(path)
+
+    def _unwritten(self, step: int, error: Exception) -> str:
+        good = self.last()
+        kept = f"{good.name} is kept, and the same command goes on from it" if good else "there is none before it"
+        reason = " ".join(str(error).split())[:200]
+        return f"{self.folder}: checkpoint-{step} cannot be written ({reason}); {kept}; make room first"
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _whole(checkpoint: Path) -> bool:
+    sizes = _read(checkpoint / FILES) or {}
+    return bool(sizes) and all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _first_difference(known: Any, wanted: Any, where: str = "") -> str:
+    """Where two JSON values differ first, and how; empty where they do not."""
+    if isinstance(known, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(key for key in known if key not in wanted)]:
+            if found := _first_difference(known.get(key), wanted.get(key), f"{where}.{key}".removeprefix(".")):
+                return found
+        return ""
+    if isinstance(known, list) and isinstance(wanted, list) and len(known) == len(wanted):
+        pairs = enumerate(zip(known, wanted, strict=True))
+        return next(filter(None, (_first_difference(*pair, f"{where}[{place}]") for place, pair in pairs)), "")
+    return "" if known == wanted else f"{where} was {str(known)[:60]} and is {str(wanted)[:60]}"

@@ -15,6 +15,7 @@ from distilling import SHAPE, furthest, recipe, same, told, weights
 from folders import contents, loaded
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor
+from transformers.utils import logging as transformers_logging
 
 from crossfade import distill
 from crossfade.audio.decode import read_audio
@@ -60,6 +61,11 @@ def test_the_output_is_an_ordinary_folder(made: Path) -> None:
     assert sorted(contents(made)) == [
         "README.md", "config.json", "crossfade.json", "model.safetensors", "preprocessor_config.json"
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("made")
+def test_transformers_goes_on_warning() -> None:
+    assert transformers_logging.get_verbosity() == transformers_logging.WARNING
 
 
 def test_translators_stay_in_the_trainings_folder(made: Path) -> None:

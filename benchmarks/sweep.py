@@ -120,7 +120,7 @@ def compare(model: Path, rounds: int, scratch: Path) -> dict[str, Any]:
     clips, labels = [Clip(item.audio) for item in items], [item.label for item in items]
     filled = extract(upstream, clips, pool="mean", cache=cache)
     peer = load_peer(model, items, fold.train)
-    training = Training(steps=sweep_steps(len(fold.train), BATCH), batch=BATCH, checks=CHECKS)
+    training = Training(steps=sweep_steps("classification", len(fold.train), BATCH), batch=BATCH, checks=CHECKS)
 
     def sweep() -> None:
         means = extract(upstream, clips, pool="mean", cache=cache).means

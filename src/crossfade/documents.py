@@ -5,11 +5,18 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from crossfade.errors import InputError, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Data that says nothing unknown and never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
 
 Listed = BeforeValidator(lambda told: told if isinstance(told, list | tuple) else [told])
 """One thing may be said without a list around it."""
@@ -81,5 +88,6 @@ def first_fault(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     shown = repr(first["input"])
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
-    received = "" if isinstance(first["input"], Mapping) else f", received {shown}"
+    told = first["type"] == "missing" or (first["type"] == "value_error" and isinstance(first["input"], Mapping))
+    received = "" if told else f", received {shown}"
     return f"{field}{': ' if field else ''}{message[0].lower()}{message[1:]}{received}"

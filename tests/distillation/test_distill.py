@@ -104,6 +104,18 @@ def test_the_same_recipe_gives_the_same_student(made: Path, home: Path, tmp_path
     assert json.loads(json.dumps(again.to_dict()))["path"] == str(tmp_path / "again")
 
 
+def test_no_steps_write_the_student_as_it_starts(home: Path, tmp_path: Path) -> None:
+    """A base for others; nobody listens for it, even where signals are stored."""
+    wanted = recipe(home, training={"steps": 0}, signals="stored")
+
+    base = distill(wanted, tmp_path / "base", cache=tmp_path / "cache")
+
+    student, _, _ = make_student(wanted.student)
+    assert (base.steps, base.clips, base.loss) == (0, 0, None)
+    assert furthest(weights(base.path), student.state_dict()) == 0
+    assert not (tmp_path / "cache").exists()
+
+
 def test_readers_do_not_change_what_is_learned(made: Path, home: Path, tmp_path: Path) -> None:
     beside = distill(recipe(home, seed=3, training={"workers": 1}), tmp_path / "out", device="cpu")
     assert same(weights(beside.path), weights(made))

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from crossfade.encoders.writer import require_space
 from crossfade.errors import InputError
+from crossfade.probing.results import write_file
 
 KEPT = 2
 """Checkpoints: the last one, and one before it should the last one be damaged."""
@@ -58,9 +59,7 @@ class Work:
         return _read(self.folder / name)
 
     def _write(self, path: Path, content: Any) -> None:
-        unfinished = path.with_name(f".{path.name}.partial")
-        unfinished.write_text(json.dumps(content, indent=1) + "\n")
-        unfinished.rename(path)
+        write_file(path, json.dumps(content, indent=1) + "\n", overwrite=True)
 
     def last(self) -> Path | None:
         """The newest checkpoint whose files are all as long as they were written; None where there is none."""

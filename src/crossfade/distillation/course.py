@@ -90,7 +90,7 @@ def prepare(recipe: DistilRecipe, cache: Cache, device: str, processes: tuple[in
     for teacher in teachers:
         teacher.hear_noise(grid.frames(crop))
     stored: list[Stored | None] = [None] * len(teachers)
-    if recipe.signals == "stored":
+    if recipe.signals == "stored" and recipe.training.steps:
         stored = list(
             _store(teachers, [clip for corpus in clips for clip in corpus], cache, processes, progress, skipped)
         )

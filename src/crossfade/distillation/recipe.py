@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from crossfade.documents import Listed, read_yaml, validated
+from crossfade.documents import Listed, Strict, read_yaml, validated
+from crossfade.probing.upstreams import Precision
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -15,12 +16,6 @@ NotNegative = Annotated[float, Field(ge=0)]
 Initialisation = Literal["random", "layers", "average", "svd", "base"]
 Translator = Literal["linear", "conv", "layerwise"]
 Heard = Literal["student", "same", "independent"]
-
-
-class Strict(BaseModel):
-    """A part of a recipe: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Shape(Strict):
@@ -83,6 +78,8 @@ class Teacher(Strict):
     slice: tuple[Share, Share] = (0.0, 1.0)
     domain: str | None = None
     standardise: bool = True
+    precision: Precision = "float32"
+    """What it computes in; bfloat16 is several times faster where the processor knows it."""
 
 
 class Corpus(Strict):

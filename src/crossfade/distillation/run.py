@@ -1,6 +1,5 @@
 """`crossfade.distill`: one student from many teachers, as a recipe says."""
 
-import os
 import resource
 import shutil
 import sys
@@ -23,8 +22,7 @@ from crossfade.distillation.watch import Watcher
 from crossfade.encoders.model import resolve_device
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
-from crossfade.probing.cache import Cache
-from crossfade.probing.run import CACHE
+from crossfade.probing.cache import open_cache
 from crossfade.probing.tasks import load_dataset, load_tasks
 from crossfade.progress import SILENT, Progress
 
@@ -105,7 +103,7 @@ def distill(
     first, processes = arguments.process_index == 0, (arguments.process_index, arguments.world_size)
     watched = progress if first else SILENT
     with output_folder(Path(output), overwrite=overwrite) if first else nullcontext(work.folder) as draft:
-        kept = Cache(cache or os.environ.get("CROSSFADE_CACHE") or CACHE)
+        kept = open_cache(cache)
         course = prepare(recipe, kept, str(where), processes, watched)
         if first:
             work.begin(course.identity(processes[1]), overwrite=overwrite)
@@ -160,7 +158,8 @@ def _train(
         progress=progress,
     )
     checkpoint = gathered(work.last())[0]
-    if checkpoint is None and arguments.process_index == 0:
+    over = not course.recipe.training.steps
+    if checkpoint is None and not over and arguments.process_index == 0:
         with closing(course.read(0, 1, MEASURED_BATCHES)) as batches:
             measure_standards(
                 course.teachers,
@@ -170,7 +169,7 @@ def _train(
                 arguments.device,
                 course.recipe.seed,
             )
-    trainer.fit(checkpoint, over=checkpoint is not None and watcher.is_over(step_of(checkpoint)))
+    trainer.fit(checkpoint, over=over or (checkpoint is not None and watcher.is_over(step_of(checkpoint))))
     return trainer, trainer.heard()
 
 

@@ -63,14 +63,15 @@ def open_teachers(
 ) -> list[Teacher]:
     """The teachers of a recipe, each model opened once; `domains` are those of its corpora.
 
-    Teachers answer in float32 in whatever precision the student is trained. Raises InputError for a model that cannot
-    be used, and for a layer that it does not have.
+    Teachers answer in float32 in whatever precision they or the student compute. Raises InputError for a model that
+    cannot be used, and for a layer that it does not have.
     """
-    opened: dict[str, Upstream] = {}
+    opened: dict[tuple[str, str], Upstream] = {}
     teachers = []
     for number, wanted in enumerate(recipe):
-        upstream = opened.get(wanted.model) or open_upstream(wanted.model, device)
-        opened[wanted.model] = upstream
+        spoken = wanted.model, wanted.precision
+        upstream = opened.get(spoken) or open_upstream(wanted.model, device, wanted.precision)
+        opened[spoken] = upstream
         layers = wanted.layers or (upstream.layers - 1,)
         if max(layers) >= upstream.layers:
             raise InputError(

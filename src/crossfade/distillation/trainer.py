@@ -57,7 +57,7 @@ def training_arguments(recipe: DistilRecipe, work: Work, device: torch.device) -
     training = recipe.training
     arguments = TrainingArguments(
         output_dir=str(work.folder),
-        max_steps=training.steps,
+        max_steps=max(1, training.steps),  # 0: never asked to train
         gradient_accumulation_steps=training.accumulate,
         learning_rate=training.rate,
         lr_scheduler_type=SCHEDULES[training.schedule],
@@ -129,6 +129,8 @@ class DistilTrainer(Trainer):
                 self._load_from_checkpoint(str(checkpoint))
                 self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
                 return
+        elif over:
+            return
         try:
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         finally:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from crossfade.features.signal import Signal
+from crossfade.features.signal import Signal, computed
 
 RATE, HOP = 16000, 320
 PER_OCTAVE, OCTAVES = 24, 7.75
@@ -77,15 +77,7 @@ def open_chroma(_: torch.device | None = None) -> Signal:
 
 
 def _signal(compute: Callable[[Tensor], Tensor], width: int) -> Signal:
-    return Signal(
-        listen=lambda clips: [compute(clip)[None] for clip in clips],
-        rate=RATE,
-        hop=HOP,
-        layers=1,
-        width=width,
-        offset=HOP / 2 / RATE,
-        minimum_samples=HOP,
-    )
+    return computed(compute, rate=RATE, hop=HOP, width=width, offset=HOP / 2 / RATE, minimum_samples=HOP)
 
 
 @cache

@@ -33,3 +33,18 @@ class Signal:
     def frames_per_second(self) -> float:
         """Frames in a second of sound."""
         return self.rate / self.hop
+
+
+def computed(
+    compute: Callable[[Tensor], Tensor], *, rate: int, hop: int, width: int, offset: float, minimum_samples: int
+) -> Signal:
+    """A signal without a network: `compute` gives the frames (frames, width) of a clip (samples,)."""
+    return Signal(
+        listen=lambda clips: [compute(clip)[None] for clip in clips],
+        rate=rate,
+        hop=hop,
+        layers=1,
+        width=width,
+        offset=offset,
+        minimum_samples=minimum_samples,
+    )

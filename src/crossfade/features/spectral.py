@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from crossfade.features.signal import Signal
+from crossfade.features.signal import Signal, computed
 
 RATE, BANDS = 16000, 80
 WINDOW, HOP, TRANSFORM = 400, 160, 512
@@ -59,15 +59,7 @@ def open_fbank(_: torch.device | None = None) -> Signal:
 
 
 def _signal(compute: Callable[[Tensor], Tensor], width: int) -> Signal:
-    return Signal(
-        listen=lambda clips: [compute(clip)[None] for clip in clips],
-        rate=RATE,
-        hop=HOP,
-        layers=1,
-        width=width,
-        offset=(WINDOW - 1) / 2 / RATE,
-        minimum_samples=SHORTEST,
-    )
+    return computed(compute, rate=RATE, hop=HOP, width=width, offset=(WINDOW - 1) / 2 / RATE, minimum_samples=SHORTEST)
 
 
 def whisper_mel(samples: Tensor, bands: int) -> Tensor:

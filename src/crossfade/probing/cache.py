@@ -34,7 +34,15 @@ FLUSH_BYTES, FLUSH_SECONDS = 64 << 20, 60.0
 ABANDONED_SECONDS = 86400.0
 """An unfinished shard that is older than this was left by a run that was killed."""
 
+FOLDER = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "crossfade" / "features"
+"""Where features are kept, unless the environment's CROSSFADE_CACHE or the caller says otherwise."""
+
 _OURS = re.compile(r"[0-9a-f]{32}/((mean|frames|codes)-[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.tmp)")
+
+
+def open_cache(folder: str | Path | None = None, limit_bytes: int | None = None) -> "Cache":
+    """The cache in this folder; without one in that of the environment's CROSSFADE_CACHE, else in `FOLDER`."""
+    return Cache(folder or os.environ.get("CROSSFADE_CACHE") or FOLDER, limit_bytes)
 
 
 class Cache:

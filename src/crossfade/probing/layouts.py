@@ -13,10 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from crossfade.audio.decode import UnreadableError, audio_seconds
 from crossfade.audio.sources import AUDIO_SUFFIXES, AudioFile
+from crossfade.documents import Strict
 from crossfade.errors import InputError, nearest
 from crossfade.probing.tables import Row, read_table
 
@@ -25,12 +26,6 @@ ALIASES = {"training": "train", "validation": "valid", "val": "valid", "dev": "v
 
 OneOrMore = str | tuple[str, ...]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Strict(BaseModel):
-    """Data that says nothing unknown and never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Table(Strict):

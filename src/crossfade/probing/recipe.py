@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from crossfade.documents import Listed, read_yaml, validated
+from crossfade.documents import Listed, Strict, read_yaml, validated
 from crossfade.probing.learners import Layers, ProtocolName
 from crossfade.probing.schema import Count, Head
 from crossfade.probing.upstreams import Precision, Window
@@ -13,10 +13,8 @@ from crossfade.probing.upstreams import Precision, Window
 Names = Annotated[tuple[str, ...], Field(min_length=1), Listed]
 
 
-class ProbeRecipe(BaseModel):
+class ProbeRecipe(Strict):
     """What `crossfade probe RECIPE.yaml` reads: arguments of `crossfade.probe`, with its defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: Names
     tasks: Names

@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, JsonValue, ValidationError, model_validator
 
 from crossfade import __version__
+from crossfade.documents import Strict, first_fault
 from crossfade.errors import InputError
 
 SCHEMA = 1
-SHOWN = 60
-"""Characters of a faulty value that an error message repeats."""
 
 
 def _listed(value: Any) -> Any:
@@ -32,13 +31,7 @@ def _finite(value: Any) -> Any:
 Answer = Annotated[JsonValue, BeforeValidator(_listed)]
 
 
-class Record(BaseModel):
-    """A part of a results file: unknown fields are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelInfo(Record):
+class ModelInfo(Strict):
     """The encoder, given as `path`: `sha256` of its weights, `parameters` in all, `layers` of `width`."""
 
     name: str
@@ -50,7 +43,7 @@ class ModelInfo(Record):
     width: int
 
 
-class TaskInfo(Record):
+class TaskInfo(Strict):
     """The task and how many clips it had; `sha256` covers ids, labels and folds, and must agree to compare."""
 
     name: str
@@ -88,7 +81,7 @@ class ProtocolInfo(BaseModel):
     beam: int = 1
 
 
-class SweepPoint(Record):
+class SweepPoint(Strict):
     """What was tried and its best validation value (None: it diverged); one of each fold and seed was `chosen`.
 
     A head: a learning rate, and the step that had that value. Nearest neighbours: a layer and how many of them vote.
@@ -106,7 +99,7 @@ class SweepPoint(Record):
     damping: FiniteFloat | None = None
 
 
-class Scored(Record):
+class Scored(Strict):
     """One test item: its label and what was predicted, once per seed (or draw of few shots)."""
 
     id: str
@@ -116,7 +109,7 @@ class Scored(Record):
     predictions: tuple[Answer, ...]
 
 
-class Cost(Record):
+class Cost(Strict):
     """What it took; the only part of a result that a second run with the same seed may change."""
 
     seconds_features: float
@@ -126,7 +119,7 @@ class Cost(Record):
     threads: int
 
 
-class Result(Record):
+class Result(Strict):
     """One model on one task under one protocol.
 
     `value` is the mean of `values` (one per seed or draw) in the metric's unit: percent where `percent`, `better` says
@@ -302,15 +295,4 @@ def _result(record: Any, where: str) -> Result:
     try:
         return Result.model_validate(record)
     except ValidationError as error:
-        raise InputError(first_fault(error, where)) from None
-
-
-def first_fault(error: ValidationError, where: str) -> str:
-    """One line about the first field at fault: where it is, what was expected, what was received."""
-    first = error.errors()[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
-    message = first["msg"].removeprefix("Value error, ")
-    shown = repr(first["input"])
-    shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
-    received = "" if first["type"] in ("missing", "value_error") else f", received {shown}"
-    return f"{where}: {field}{': ' if field else ''}{message[0].lower()}{message[1:]}{received}"
+        raise InputError(f"{where}: {first_fault(error)}") from None

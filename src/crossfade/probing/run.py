@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from crossfade.audio.decode import UnreadableError
 from crossfade.audio.sources import AudioFile, find_audio
 from crossfade.errors import InputError, nearest
-from crossfade.probing.cache import Cache
+from crossfade.probing.cache import Cache, open_cache
 from crossfade.probing.clips import hash_files
 from crossfade.probing.learners import Layers, ProtocolName, plan_lesson
 from crossfade.probing.measure import Background, Question, measure
@@ -21,9 +20,6 @@ from crossfade.probing.tasks import load_dataset, load_tasks
 from crossfade.probing.upstreams import Precision, Upstream, open_upstream
 from crossfade.probing.whisper import Window
 from crossfade.progress import SILENT, Progress
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "crossfade" / "features"
-"""Where features are kept, unless the environment's CROSSFADE_CACHE or the caller says otherwise."""
 
 
 def probe(
@@ -98,7 +94,7 @@ def probe(
         )
         for dataset in datasets
     ]
-    kept = Cache(cache or os.environ.get("CROSSFADE_CACHE") or CACHE, cache_bytes)
+    kept = open_cache(cache, cache_bytes)
     journal = read_partial(output) if output is not None else {}
     results: list[Result] = []
     for name in _listed(models):

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from crossfade.audio.sources import AudioFile
-from crossfade.probing.layouts import Data, Positive, Strict
+from crossfade.documents import Strict
+from crossfade.probing.layouts import Data, Positive
 
 Kind = Literal["classification", "slots", "tagging", "regression", "key", "ctc", "frames", "beat", "verification"]
 Head = Literal["linear", "mlp", "ridge", "knn", "blstm", "frame"]

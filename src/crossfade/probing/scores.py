@@ -14,15 +14,15 @@ from typing import Any
 import yaml
 from pydantic import Field, FiniteFloat
 
-from crossfade.documents import read_yaml, validated
+from crossfade.documents import Strict, read_yaml, validated
 from crossfade.errors import InputError, nearest
-from crossfade.probing.results import Record, Result
+from crossfade.probing.results import Result
 
 PRESETS = Path(__file__).parent / "presets"
 FULL = 1000.0
 
 
-class Anchor(Record):
+class Anchor(Strict):
     """What is worth 1000 (`reference`) and 0 (`baseline`) on one task, in the unit of its metric."""
 
     domain: str
@@ -31,7 +31,7 @@ class Anchor(Record):
     baseline: FiniteFloat
 
 
-class Preset(Record):
+class Preset(Strict):
     """A score: the anchors of every task, and where they come from."""
 
     name: str

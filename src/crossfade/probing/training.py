@@ -227,6 +227,7 @@ def train(
     """
     optimiser, live = Adam(learner.parameters, len(rates)), [*rates]
     numbers = training.looks() if learner.validated else {training.steps}
+    speeds = torch.tensor(live, device=learner.parameters[0].device)
     best, looks = Best({}, math.nan, -math.inf, 0, ()), list[SweepPoint]()
     for step in range(training.steps):
         if stop.is_set():
@@ -235,7 +236,7 @@ def train(
         gradients = [parameter.grad for parameter in learner.parameters if parameter.grad is not None]
         if training.clip is not None:
             clip_gradients(gradients, len(live), training.clip)
-        optimiser.step(gradients, torch.tensor(live, device=gradients[0].device) * training.pace(step))
+        optimiser.step(gradients, speeds * training.pace(step))
         for parameter in learner.parameters:
             parameter.grad = None
         passed(1)
@@ -254,7 +255,7 @@ def train(
         if len(kept) < len(live):
             learner.keep(kept)
             optimiser.follow(learner.parameters, kept)
-            live = [live[head] for head in kept]
+            live, speeds = [live[head] for head in kept], speeds[kept]
     return replace(best, looks=tuple(looks))
 
 

@@ -30,7 +30,7 @@ from crossfade.distillation.students import make_student
 from crossfade.distillation.translators import build_translators
 from crossfade.encoders.sidecars import normalise
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "distil" / "small-speech.yaml"
+RECIPE = Path(__file__).parent.parent / "recipes" / "distil" / "small-music.yaml"
 CLIPS, SKIPPED_STEPS = 60, 2
 LAYERS = (4, 8, 12)
 

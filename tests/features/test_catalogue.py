@@ -46,4 +46,4 @@ def test_every_signal_says_what_it_gives() -> None:
                 assert bool(found.isfinite().all())
         keys.add((name, signal.sha256, str(signal.facts)))
         assert (signal.parameters == 0) == (signal.sha256 is None)
-    assert len(keys) == len(SIGNALS) == 13
+    assert len(keys) == len(SIGNALS) == 14

@@ -11,12 +11,14 @@ from crossfade.features.crepe import open_crepe
 from crossfade.features.musicnn import open_musicnn
 from crossfade.features.signal import Signal
 from crossfade.features.spectral import open_fbank, open_log_mel
+from crossfade.features.tempogram import open_tempogram
 
 SIGNALS: dict[str, Callable[[torch.device], Signal]] = {
     "fbank": open_fbank,
     "logmel": open_log_mel,
     "constant-q": open_constant_q,
     "chroma": open_chroma,
+    "tempogram": open_tempogram,
     "basic-pitch": open_basic_pitch,
     "crepe-full": partial(open_crepe, "full"),
     "crepe-tiny": partial(open_crepe, "tiny"),

@@ -1,5 +1,6 @@
 """A distillation small enough for a test: sounds of two domains, a random teacher, a student of 6,000 weights."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ STRIDE, FIELD = 40, 10 + 2 * 5 + 1 * 20
 
 
 def materials(home: Path) -> Path:
-    """Folders `speech` and `music`, and a `teacher`."""
+    """Folders `speech` and `music`, whose manifest tells licences, and a `teacher`."""
     tiny.sounds(home / "speech", 0, clips=6, seconds=0.7)
     tiny.sounds(home / "music", 1, clips=6, seconds=0.5)
+    names = sorted(path.name for path in (home / "music").iterdir())
+    rows = [{"path": name, "licence": licence} for name, licence in zip(names, ["CC0-1.0"] * 4 + ["MIT"], strict=False)]
+    (home / "music" / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tiny.folder(home / "teacher", "hubert", 1)
     return home
 

@@ -84,12 +84,23 @@ def test_the_card_and_the_record_say_how_it_was_made(made: Path, home: Path) -> 
     assert record["student"] == {"start": "random", "sources": [], "filters": "random", "seed": 0, "parameters": 6360}
     assert [corpus["clips"] for corpus in record["data"]] == [6, 6]
     assert sum(corpus["share"] for corpus in record["data"]) == pytest.approx(1)
+    assert [corpus["licences"] for corpus in record["data"]] == [
+        {},
+        {"CC0-1.0": pytest.approx(4 * 0.5 / 3600), "MIT": pytest.approx(0.5 / 3600)},
+    ]
     assert [point["step"] for point in record["training"]["curve"]] == [1, 2, 3, 4]
     point = record["training"]["curve"][0]
     assert point["loss"] == pytest.approx(point["loss/0-teacher"] + point["loss/1-logmel"], rel=1e-5)
     assert record["recipe"]["training"]["epsilon"] == 1e-6
     card = (made / "README.md").read_text()
-    for line in ("license: apache-2.0", "4 steps", "seed 3", "| 4 | ", f"| {home / 'speech'} | speech |"):
+    for line in (
+        "license: apache-2.0",
+        "4 steps",
+        "seed 3",
+        "| 4 | ",
+        f"| {home / 'speech'} | speech |",
+        f"| {home / 'music'} | MIT | 0.0001389 |",
+    ):
         assert line in card
     assert "epsilon" not in card
 

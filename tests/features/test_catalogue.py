@@ -8,7 +8,7 @@ import torch
 from features.test_crepe import saved, state
 
 from crossfade.features import basic_pitch, musicnn
-from crossfade.features.catalogue import SIGNALS
+from crossfade.features.catalogue import SIGNALS, signal_licence
 
 CPU = torch.device("cpu")
 
@@ -47,3 +47,12 @@ def test_every_signal_says_what_it_gives() -> None:
         keys.add((name, signal.sha256, str(signal.facts)))
         assert (signal.parameters == 0) == (signal.sha256 is None)
     assert len(keys) == len(SIGNALS) == 14
+
+
+def test_licences_of_weights() -> None:
+    assert [signal_licence(name) for name in ("crepe-tiny", "musicnn-msd-tags", "basic-pitch", "constant-q")] == [
+        "mit",
+        "isc",
+        "apache-2.0",
+        None,
+    ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from pathlib import Path
 from random import Random
 
 from crossfade.audio.batches import Skipped
@@ -13,6 +14,7 @@ from crossfade.audio.sources import AudioFile, find_audio
 from crossfade.distillation.recipe import Corpus
 from crossfade.errors import InputError
 from crossfade.parallel import ahead
+from crossfade.probing.tables import read_table
 
 READERS = 4
 """Headers read at a time."""
@@ -115,6 +117,22 @@ def cut(samples: int, longest: int) -> list[tuple[int, int]]:
     parts = ceil(samples / longest)
     ends = [samples * part // parts for part in range(parts + 1)]
     return [(start, stop - start) for start, stop in itertools.pairwise(ends)]
+
+
+def licence_hours(source: str, clips: Sequence[Clip], rate: int) -> dict[str, float]:
+    """Hours of a corpus's clips by the column `licence` of the `manifest.jsonl` in its folder; empty without one.
+
+    Raises InputError for a manifest that is not one.
+    """
+    manifest = Path(source) / "manifest.jsonl"
+    if not manifest.is_file():
+        return {}
+    said = {str(manifest.parent / str(row.get("path"))): row.get("licence") for row in read_table(manifest)}
+    hours: dict[str, float] = {}
+    for clip in clips:
+        if licence := said.get(clip.file.name):
+            hours[str(licence)] = hours.get(str(licence), 0.0) + clip.samples / rate / 3600
+    return dict(sorted(hours.items(), key=lambda pair: -pair[1]))
 
 
 def corpus_shares(corpora: Sequence[Corpus], seconds: Sequence[float]) -> list[float]:

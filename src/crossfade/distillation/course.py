@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crossfade.audio.batches import Skipped
-from crossfade.distillation.clips import Clip, Grid, Planner, corpus_shares, list_clips
+from crossfade.distillation.clips import Clip, Grid, Planner, corpus_shares, licence_hours, list_clips
 from crossfade.distillation.distiller import Distiller
 from crossfade.distillation.noise import NoiseDraws
 from crossfade.distillation.processes import gathered
@@ -32,7 +32,7 @@ HARMLESS = ("workers", "save_steps", "log")
 @dataclass(frozen=True)
 class Course:
     """Everything that a training needs but time. `start` tells how the student began, `skipped` what cannot be heard;
-    `shares` of what is heard come from each corpus, whose clips are `clips`.
+    `shares` of what is heard come from each corpus, whose clips are `clips`, hours of each under `licences`.
     """
 
     recipe: DistilRecipe
@@ -43,6 +43,7 @@ class Course:
     distiller: Distiller
     clips: Sequence[Sequence[Clip]]
     shares: Sequence[float]
+    licences: Sequence[Mapping[str, float]]
     skipped: Sequence[Skipped]
     planner: Planner
     reader: Reader
@@ -87,6 +88,9 @@ def prepare(recipe: DistilRecipe, cache: Cache, device: str, processes: tuple[in
     _check_lengths(recipe, grid, crop, batch, max(shortest))
     clips, skipped = list_clips(recipe.data, grid, shortest=shortest, longest=2 * crop)
     shares = corpus_shares(recipe.data, [sum(clip.samples for clip in corpus) / grid.rate for corpus in clips])
+    licences = [
+        licence_hours(corpus.source, found, grid.rate) for corpus, found in zip(recipe.data, clips, strict=True)
+    ]
     for teacher in teachers:
         teacher.hear_noise(grid.frames(crop))
     stored: list[Stored | None] = [None] * len(teachers)
@@ -104,6 +108,7 @@ def prepare(recipe: DistilRecipe, cache: Cache, device: str, processes: tuple[in
         distiller=distiller,
         clips=clips,
         shares=shares,
+        licences=licences,
         skipped=skipped,
         planner=Planner(clips, shares, grid, batch, crop, recipe.seed),
         reader=Reader(

@@ -12,6 +12,7 @@ from crossfade.encoders.headers import TensorInfo
 from crossfade.encoders.hub import locate
 from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR, Preprocessing, read_licence
 from crossfade.encoders.writer import CheckpointWriter
+from crossfade.features.catalogue import SIGNALS, signal_licence
 from crossfade.probing.upstreams import Upstream
 
 RECORD = "crossfade.json"
@@ -34,7 +35,9 @@ def write_student(folder: Path, student: Any, preprocessing: Preprocessing) -> N
 
 
 def licence_of(upstream: Upstream) -> str | None:
-    """The licence on the card of an upstream that is a folder or on the hub."""
+    """The licence on the card of an upstream that is a folder or on the hub, and that of a signal's weights."""
+    if upstream.name in SIGNALS:
+        return signal_licence(upstream.name)
     if upstream.revision is None and not Path(upstream.name).expanduser().is_dir():
         return None
     folder = locate(upstream.name).folder if upstream.revision else Path(upstream.name).expanduser()
@@ -73,6 +76,7 @@ def card(record: Mapping[str, Any], said: Mapping[str, Any]) -> str:
         table(record["teachers"], ("model", "revision", "layers", "weight", "domain", "sha256", "licence")),
         "## Data",
         table(record["data"], ("source", "domain", "share", "clips", "hours")),
+        _licences(record["data"]),
         "## Start",
         table([record["student"]], tuple(key for key in record["student"] if key != "parameters")),
         "## Loss",
@@ -85,6 +89,16 @@ def card(record: Mapping[str, Any], said: Mapping[str, Any]) -> str:
         parts += ["## Notes", "\n".join(f"- {note}" for note in record["notes"])]
     parts += ["## Recipe", f"```yaml\n{yaml.safe_dump(dict(said), sort_keys=False).strip()}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _licences(data: Sequence[Mapping[str, Any]]) -> str:
+    """Hours of each licence, where the manifests of the sound tell."""
+    rows = [
+        {"source": corpus["source"], "licence": licence, "hours": hours}
+        for corpus in data
+        for licence, hours in corpus["licences"].items()
+    ]
+    return table(rows, ("source", "licence", "hours")) if rows else ""
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

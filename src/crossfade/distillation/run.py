@@ -231,8 +231,11 @@ def _record(course: Course, trainer: "DistilTrainer", made: Distilled) -> dict[s
                 "share": share,
                 "clips": len(clips),
                 "hours": sum(clip.samples for clip in clips) / course.planner.grid.rate / 3600,
+                "licences": licences,
             }
-            for corpus, share, clips in zip(recipe.data, course.shares, course.clips, strict=True)
+            for corpus, share, clips, licences in zip(
+                recipe.data, course.shares, course.clips, course.licences, strict=True
+            )
         ],
         "training": {key: value for key, value in taught.items() if key not in ("path", "looks", "skipped")},
         "looks": list(made.looks),

@@ -30,3 +30,11 @@ SIGNALS: dict[str, Callable[[torch.device], Signal]] = {
     "musicnn-msd-tags": partial(open_musicnn, "msd", tags=True),
 }
 """Name -> what opens it on a device. Raises InputError where the package with its weights is not installed."""
+
+LICENCES = {"basic-pitch": "apache-2.0", "crepe": "mit", "musicnn": "isc"}
+"""Of the published weights, by how the names of their signals begin."""
+
+
+def signal_licence(name: str) -> str | None:
+    """Under which licence the weights of a signal were published; None where it has none."""
+    return next((licence for begin, licence in LICENCES.items() if name.startswith(begin)), None)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 Models = Annotated[
     list[str],
-    Argument(metavar="MODEL", help=f"Encoders to probe, or the baselines fbank and logmel. {MODEL}"),
+    Argument(
+        metavar="MODEL", help=f"Encoders to probe, A+B for two side by side, or the baselines fbank and logmel. {MODEL}"
+    ),
 ]
 Tasks = Annotated[
     list[str] | None,
@@ -107,6 +109,7 @@ def probe(
     \b
     Examples:
       crossfade probe ./unified fbank --task embedded -o results.json
+      crossfade probe ./unified ./speech+./music --task embedded -o pair.json
       crossfade probe ./unified --task my/labelled/folder --shots 5 -o few.json
       crossfade probe ./a ./b --task ks --data ks=/data/speech_commands -o ks.json
       crossfade probe ./a --task er --data iemocap --noise musan -o er.json

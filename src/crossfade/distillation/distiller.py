@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from crossfade.distillation.recipe import Objective, Teacher
 from crossfade.distillation.translators import Translators, build_translators
 from crossfade.encoders.sidecars import Preprocessing, normalise
 from crossfade.errors import InputError
+from crossfade.probing.upstreams import short_name
 
 MASK_CHANCE, MASK_FRAMES = 0.08, 10
 """HuBERT's masks (2106.07447): every frame starts one with this chance; they last so many frames and may overlap."""
@@ -76,7 +76,7 @@ class Distiller(nn.Module):
         self.student = student
         self.preprocessing, self.objective = preprocessing, objective
         self.weights = [teacher.weight for teacher in teachers]
-        self.names = [f"{number}-{Path(teacher.model).name}" for number, teacher in enumerate(teachers)]
+        self.names = [f"{number}-{short_name(teacher.model)}" for number, teacher in enumerate(teachers)]
         width = self.student.config.hidden_size
         self.translators: Translators = build_translators(teachers, [out for _, out in sizes], width)
         clusters = objective.clusters if objective.masked else 0

@@ -13,7 +13,7 @@ from crossfade.encoders.hub import locate
 from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR, Preprocessing, read_licence
 from crossfade.encoders.writer import CheckpointWriter
 from crossfade.features.catalogue import SIGNALS, signal_licence
-from crossfade.probing.upstreams import Upstream
+from crossfade.probing.upstreams import BESIDE, Upstream, short_name, split_name
 
 RECORD = "crossfade.json"
 ROWS = 12
@@ -35,7 +35,9 @@ def write_student(folder: Path, student: Any, preprocessing: Preprocessing) -> N
 
 
 def licence_of(upstream: Upstream) -> str | None:
-    """The licence on the card of an upstream that is a folder or on the hub, and that of a signal's weights."""
+    """The licence on the card of an upstream that is a folder or on the hub, of a signal's weights, of several all."""
+    if upstream.parts:
+        return ", ".join(dict.fromkeys(licence_of(part) or "unknown" for part in upstream.parts))
     if upstream.name in SIGNALS:
         return signal_licence(upstream.name)
     if upstream.revision is None and not Path(upstream.name).expanduser().is_dir():
@@ -57,7 +59,7 @@ def write_record(folder: Path, record: Mapping[str, Any], said: Mapping[str, Any
 def card(record: Mapping[str, Any], said: Mapping[str, Any]) -> str:
     """README.md: front matter, then teachers, data, training, the looks at it and the recipe, as tables."""
     recipe, training = record["recipe"], record["training"]
-    hub = [teacher["model"].partition("@")[0] for teacher in record["teachers"] if teacher["revision"]]
+    hub = [name for teacher in record["teachers"] for name in _on_hub(teacher["model"], teacher["revision"])]
     front = {
         "library_name": "transformers",
         "pipeline_tag": "feature-extraction",
@@ -65,7 +67,7 @@ def card(record: Mapping[str, Any], said: Mapping[str, Any]) -> str:
         **({"base_model": sorted(set(hub))} if hub else {}),
         **({"license": recipe["licence"]} if recipe.get("licence") else {}),
     }
-    names = ", ".join(dict.fromkeys(Path(teacher["model"]).name for teacher in record["teachers"]))
+    names = ", ".join(dict.fromkeys(short_name(teacher["model"]) for teacher in record["teachers"]))
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# Distilled from {names}",
@@ -99,6 +101,12 @@ def _licences(data: Sequence[Mapping[str, Any]]) -> str:
         for licence, hours in corpus["licences"].items()
     ]
     return table(rows, ("source", "licence", "hours")) if rows else ""
+
+
+def _on_hub(model: str, revision: str | None) -> list[str]:
+    """Ids on the hub of what a teacher is made of: the parts that have a revision."""
+    parts = zip(split_name(model), (revision or "").split(BESIDE), strict=False)
+    return [name.partition("@")[0] for name, known in parts if known]
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
 from crossfade.probing.cache import open_cache
 from crossfade.probing.tasks import load_dataset, load_tasks
+from crossfade.probing.upstreams import split_name
 from crossfade.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def distill(
 
 def _check(recipe: DistilRecipe, output: Path, device: torch.device) -> None:
     """What can be refused from the recipe alone. Raises InputError."""
-    inputs = [*(teacher.model for teacher in recipe.teachers), *recipe.student.source]
+    taught = [name for teacher in recipe.teachers for name in split_name(teacher.model)]
+    inputs = [*taught, *recipe.student.source]
     if output.resolve() in [Path(name).expanduser().resolve() for name in inputs]:
         raise InputError(f"{output}: is one of the inputs; choose another output folder")
     if recipe.training.precision == "float16" and device.type == "cpu":

@@ -224,7 +224,7 @@ def result(
     counts = {name: sum(len(getattr(fold, name)) for fold in dataset.folds) for name in ("train", "valid", "test")}
     return Result(
         model=ModelInfo(
-            name=Path(upstream.name).resolve().name if Path(upstream.name).is_dir() else upstream.name,
+            name="+".join(_named(part.name) for part in upstream.parts or (upstream,)),
             path=upstream.name,
             revision=upstream.revision,
             sha256=upstream.sha256,
@@ -254,6 +254,11 @@ def result(
         cost=cost,
         versions=versions(),
     )
+
+
+def _named(model: str) -> str:
+    """A folder's name alone, a hub id as it is."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _in_split(dataset: Dataset, item: int) -> str:

@@ -49,7 +49,8 @@ def probe(
     """Measure what frozen encoders know: train a small head on their features of every task, and test it.
 
     Args:
-        models: folders, hub ids `name[@revision]`, Whisper folders, or the baselines `fbank` and `logmel`.
+        models: folders, hub ids `name[@revision]`, Whisper folders, the baselines `fbank` and `logmel`, or several of
+            them side by side, `A+B`.
         tasks: names of tasks, `embedded` for all that the package carries, or labelled folders with a manifest.
         output: the results file; with it, a run that was killed goes on where it was.
         data: where the data of named tasks is: one folder or `hf:` name for all, or one for each task by its name.

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,7 +24,7 @@ from crossfade.probing.anymodel import EqualLengths, load_any
 from crossfade.probing.padded import PaddedEncoder
 from crossfade.probing.whisper import SHORTEST, WhisperListener, Window, build_whisper, read_whisper
 
-__all__ = ["Precision", "Upstream", "Window", "open_upstream", "upstream_key"]
+__all__ = ["Precision", "Upstream", "Window", "open_upstream", "short_name", "split_name", "upstream_key"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 CPU = torch.device("cpu")
@@ -32,6 +32,9 @@ Listen = Callable[[Sequence[Tensor]], list[Tensor]]
 
 FORMAT = 1
 """Counted up when the features of the same weights change."""
+
+BESIDE = "+"
+"""Between the names of models that are to be one upstream."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Upstream:
     `key` stands for everything that its features depend on besides the sound: weights, config, preprocessing, precision
     and window; features under one key are interchangeable. `sha256` is that of the weight files, None for spectra.
     `rate` is in Hz, `minimum_samples` the shortest clip that gives a frame, `layers` x `width` what a frame holds. The
-    first frame stands for the moment `offset` seconds after the clip's start.
+    first frame stands for the moment `offset` seconds after the clip's start. `parts` are the upstreams that it is made
+    of, none for a single one.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Upstream:
     device: torch.device = CPU
     precision: Precision = "float32"
     window: Window = "clip"
+    parts: tuple["Upstream", ...] = ()
 
     @torch.inference_mode()
     def features(self, clips: Sequence[Tensor]) -> list[Tensor]:
@@ -76,7 +81,9 @@ class Upstream:
 def open_upstream(
     name: str, device: str = "auto", precision: Precision = "float32", window: Window = "clip"
 ) -> Upstream:
-    """A model by its folder or hub id `name[@revision]`, or a signal by its name (see `features.catalogue`).
+    """A model by its folder or hub id `name[@revision]`, a signal by its name (see `features.catalogue`), or several.
+
+    `A+B` is the models side by side: each layer holds A's channels, then B's. A folder with a + in its name is itself.
 
     Layers are transformers' `hidden_states`: what enters the transformer, then every layer's output. Taken are the
     families of `encoders.families` (batches of any lengths), every other transformers model that hears waveforms
@@ -87,11 +94,14 @@ def open_upstream(
     Whisper hears: "clip" at each clip's own length, about ten times cheaper for clips of three seconds; "30" with
     silence up to 30 s, as it was trained. Other models ignore it.
 
-    Raises InputError: unknown or unusable model, the reason named; no such device, precision or window.
+    Raises InputError: unknown or unusable model, the reason named; models that do not fit side by side; no such device,
+    precision or window.
     """
     for key, value, known in (("precision", precision, get_args(Precision)), ("window", window, get_args(Window))):
         if value not in known:
             raise InputError(f"{key} {value!r}: expected one of {', '.join(known)}")
+    if len(names := split_name(name)) > 1:
+        return _side_by_side(name, [open_upstream(part, device, precision, window) for part in names])
     where = resolve_device(device)
     folder = Path(name).expanduser()
     if name in SIGNALS and not folder.is_dir():
@@ -112,6 +122,79 @@ def upstream_key(**facts: Any) -> str:
     """32 hex digits that stand for `facts` (JSON values)."""
     text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def split_name(name: str) -> list[str]:
+    """The names that `A+B` joins. A stretch that is a folder is one name, whatever + it has, the longest one first.
+
+    Raises InputError where nothing stands on one side of a +.
+    """
+    pieces, names = name.split(BESIDE), []
+    while pieces:
+        spans = (count for count in range(len(pieces), 1, -1) if _is_folder(BESIDE.join(pieces[:count])))
+        count = next(spans, 1)
+        names.append(BESIDE.join(pieces[:count]))
+        pieces = pieces[count:]
+    if len(names) > 1 and "" in names:
+        raise InputError(f"{name}: expected a model on both sides of each '{BESIDE}', as in speech+music")
+    return names
+
+
+def short_name(name: str) -> str:
+    """A model's name without the folders that it lies in."""
+    return BESIDE.join(Path(part).name for part in split_name(name))
+
+
+def _is_folder(name: str) -> bool:
+    return Path(name).expanduser().is_dir()
+
+
+def _side_by_side(name: str, parts: Sequence[Upstream]) -> Upstream:
+    """Several upstreams as one, whose layers are theirs concatenated.
+
+    Where their first frames stand for moments half a frame or more apart, frames that only one of them has are left out
+    at the start; at the end all are cut to the shortest.
+    """
+    _require_alike(name, parts)
+    first, last = parts[0], max(part.offset for part in parts)
+    early = [round((last - part.offset) * first.frames_per_second) for part in parts]
+
+    def listen(clips: Sequence[Tensor]) -> list[Tensor]:
+        with torch.autocast(first.device.type, enabled=False):  # each part computes as it does alone
+            heard = [
+                [found[:, skip:] for found in part.features(clips)] for part, skip in zip(parts, early, strict=True)
+            ]
+        return [_concatenated(of_clip) for of_clip in zip(*heard, strict=True)]
+
+    hop = first.rate / first.frames_per_second
+    hashes = [part.sha256 for part in parts if part.sha256]
+    return replace(
+        first,
+        name=name,
+        key=upstream_key(kind="side by side", parts=[part.key for part in parts]),
+        revision=BESIDE.join(part.revision or "" for part in parts) if any(part.revision for part in parts) else None,
+        sha256=hashlib.sha256(" ".join(hashes).encode()).hexdigest() if hashes else None,
+        width=sum(part.width for part in parts),
+        parameters=sum(part.parameters for part in parts),
+        minimum_samples=max(part.minimum_samples + round(skip * hop) for part, skip in zip(parts, early, strict=True)),
+        listen=listen,
+        offset=max(part.offset + skip / first.frames_per_second for part, skip in zip(parts, early, strict=True)),
+        precision=next((part.precision for part in parts if part.precision != "float32"), "float32"),
+        window=next((part.window for part in parts if part.window != "clip"), "clip"),
+        parts=tuple(parts),
+    )
+
+
+def _require_alike(name: str, parts: Sequence[Upstream]) -> None:
+    units = {"rate": "Hz", "layers": "layers", "frames_per_second": "frames a second"}
+    told = {unit: [f"{getattr(part, fact):g}" for part in parts] for fact, unit in units.items()}
+    if unlike := [f"{' and '.join(values)} {unit}" for unit, values in told.items() if len({*values}) > 1]:
+        raise InputError(f"{name}: cannot stand side by side: {', '.join(unlike)}; expected the same of all")
+
+
+def _concatenated(heard: Sequence[Tensor]) -> Tensor:
+    frames = min(one.shape[1] for one in heard)
+    return torch.cat([one[:, :frames] for one in heard], dim=-1)
 
 
 def _open_signal(name: str, device: torch.device) -> Upstream:

@@ -300,7 +300,6 @@ def test_a_disk_that_fills_up(home: Path, tmp_path: Path, monkeypatch: pytest.Mo
             {"training": {"batch_seconds": 0.5}, "objective": {"correlation": 1.0}},
             r"training.batch_seconds 0.5: the correlation loss compares .* expected at least 2 \* crop_seconds, 0.8",
         ),
-        ({"objective": {"l1": 0, "cosine": 0}}, "objective: every weight is 0, so there is nothing to learn"),
         ({"watch": {"tasks": "ks"}}, "ks: "),
         ({"noise": {"folders": "nowhere"}}, "nowhere: no such file or folder"),
         ({"teachers": [{"model": "nowhere/here"}]}, "nowhere/here"),
@@ -328,3 +327,29 @@ def test_a_recipe_from_a_file(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(told(home)))
     assert load_recipe(file) == recipe(home)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objective": {"l1": 0, "cosine": 0}},
+            "objective: every weight is 0, so there is nothing to learn; expected one of l1, cosine, correlation, "
+            "masked",
+        ),
+        (
+            {"teachers": [{"model": "logmel", "slice": [0.5, 0.5]}]},
+            "teachers[0].slice: expected a beginning and an end after it, as in [0, 0.5], received [0.5, 0.5]",
+        ),
+        (
+            {"teachers": [{"model": "fbank"}, {"model": "logmel", "slice": [1, 0]}]},
+            "teachers[1].slice: expected a beginning and an end after it, as in [0, 0.5], received [1, 0]",
+        ),
+    ],
+)
+def test_recipes_that_contradict_themselves(changes: dict, message: str, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(told(home, **changes)))
+    with pytest.raises(InputError) as refused:
+        load_recipe(file)
+    assert str(refused.value) == f"{file}: {message}"

@@ -14,6 +14,7 @@ from crossfade.distillation.checkpoints import Work
 from crossfade.distillation.recipe import Watch
 from crossfade.distillation.students import make_student
 from crossfade.distillation.watch import Watcher
+from crossfade.errors import InputError
 
 STILL = {"shape": SHAPE, "dropout": 0.0}
 PLAIN = {"steps": 1, "warmup": 0.0, "schedule": "constant", "weight_decay": 0.0, "clip": 1e9}
@@ -113,8 +114,8 @@ def test_training_stops_when_nothing_is_gained(home: Path, tmp_path: Path, score
     assert (again.steps, again.chosen) == (8, 4)
 
 
-def test_a_look_is_a_probe(home: Path, tmp_path: Path) -> None:
-    """Clip tasks by ridge regression, and what they find is what probing the folder finds."""
+def test_a_look_is_a_probe(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clip tasks by ridge regression; what counts is what probing finds on validation clips, not on test clips."""
     folder = tmp_path / "task"
     folder.mkdir()
     rows = [
@@ -126,7 +127,11 @@ def test_a_look_is_a_probe(home: Path, tmp_path: Path) -> None:
     said = recipe(home, training={"steps": 2}, watch={"tasks": str(folder), "steps": 2})
     made = distill(said, tmp_path / "out", device="cpu")
     (result,) = watch.probe(made.path, folder, head="ridge", device="cpu", cache=tmp_path / "cache")
-    assert [look["scores"] for look in made.looks] == [{"task": result.value}]
+    assert [look["scores"] for look in made.looks] == [{"task": result.valid}]
+    assert result.valid != result.value
+    monkeypatch.setattr(watch, "probe", lambda *_, **__: [result.model_copy(update={"sweep": ()})])
+    with pytest.raises(InputError, match=r"^watch\.tasks: .* has no validation clips, on which students are compared"):
+        distill(said, tmp_path / "again", device="cpu")
 
 
 def test_less_may_be_better(tmp_path: Path) -> None:

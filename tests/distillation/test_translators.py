@@ -131,10 +131,9 @@ def test_teachers_share_what_both_need(other: dict[str, Any], width: int, told: 
         build([teacher(shared="one"), teacher(shared="one", **other)], [5, width])
 
 
-@pytest.mark.parametrize("span", [(0.5, 0.5), (1, 0), (0.5, 0.51)])
-def test_an_empty_slice_is_refused(span: tuple[float, float]) -> None:
+def test_an_empty_slice_is_refused() -> None:
     with pytest.raises(InputError, match=r"^teachers\[1\]\.slice \[.*\]: holds none of the student's 8 channels"):
-        build([teacher(), teacher(slice=span)], [5, 5])
+        build([teacher(), teacher(slice=(0.5, 0.51))], [5, 5])
 
 
 def test_a_state_dict_resumes_by_the_recipe_s_names() -> None:

@@ -197,3 +197,15 @@ def test_a_damaged_journal(line: str, message: str, tmp_path: Path) -> None:
         read_partial(output)
     assert message in str(refused.value)
     assert str(journal(output)) in str(refused.value)
+
+
+def test_what_was_chosen_has_a_value_on_validation_clips() -> None:
+    """Of every fold and seed; what was tried besides does not count, nor what diverged."""
+    tried = (
+        SweepPoint(fold=0, rate=1e-3, valid=90.0),
+        SweepPoint(fold=0, rate=1e-2, valid=80.0, chosen=True),
+        SweepPoint(fold=1, rate=1e-3, valid=60.0, chosen=True),
+        SweepPoint(fold=2, rate=1e-3, valid=None, chosen=True),
+    )
+    assert result().model_copy(update={"sweep": tried}).valid == 70
+    assert result().model_copy(update={"sweep": tried[3:]}).valid is None

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossfade.documents import Listed, Strict, read_yaml, validated
 from crossfade.probing.upstreams import Precision
@@ -81,6 +81,13 @@ class Teacher(Strict):
     precision: Precision = "float32"
     """What it computes in; bfloat16 is several times faster where the processor knows it."""
 
+    @field_validator("slice")
+    @classmethod
+    def _ordered(cls, span: tuple[float, float]) -> tuple[float, float]:
+        if not span[0] < span[1]:
+            raise ValueError("expected a beginning and an end after it, as in [0, 0.5]")
+        return span
+
 
 class Corpus(Strict):
     """Where sound is from: as `--audio` of `crossfade align`. `share` of what is heard comes from here."""
@@ -112,6 +119,14 @@ class Objective(Strict):
     clusters: Count = 100
     surgery: bool = False
     """Gradients of teachers that disagree are projected off each other (PCGrad, 2001.06782)."""
+
+    @model_validator(mode="after")
+    def _wants_something(self) -> "Objective":
+        if not (self.l1 or self.cosine or self.correlation or self.masked):
+            raise ValueError(
+                "every weight is 0, so there is nothing to learn; expected one of l1, cosine, correlation, masked"
+            )
+        return self
 
 
 class Noise(Strict):

@@ -132,9 +132,6 @@ def _check(recipe: DistilRecipe, output: Path, device: torch.device) -> None:
         raise InputError(f"{output}: is one of the inputs; choose another output folder")
     if recipe.training.precision == "float16" and device.type == "cpu":
         raise InputError("training.precision float16: needs a GPU; on a processor take float32 or bfloat16")
-    objective = recipe.objective
-    if not (objective.l1 or objective.cosine or objective.correlation or objective.masked):
-        raise InputError("objective: every weight is 0, so there is nothing to learn; give one")
     for task in recipe.watch.tasks:
         for one in load_tasks(task):
             load_dataset(one, seed=recipe.seed)

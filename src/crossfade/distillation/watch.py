@@ -8,6 +8,7 @@ from typing import Any
 
 from crossfade.distillation.checkpoints import Work
 from crossfade.distillation.recipe import Watch
+from crossfade.errors import InputError
 from crossfade.probing.kinds import CLIP_KINDS
 from crossfade.probing.run import probe
 from crossfade.probing.schema import Head
@@ -19,8 +20,9 @@ JOURNAL = "watch.json"
 class Watcher:
     """Probes what `write` puts into a folder.
 
-    `watch.json` in the training's folder lists the looks: step, mean, and the value of every task. `best-STEP` there is
-    the student of the look with the highest mean; metrics of which less is better count below zero.
+    `watch.json` in the training's folder lists the looks: step, mean, and the score of every task, on its validation
+    clips: test clips choose nothing. `best-STEP` there is the student of the look with the highest mean; metrics of
+    which less is better count below zero.
     """
 
     def __init__(self, watch: Watch, work: Work, write: Callable[[Path], None], *, device: str, seed: int) -> None:
@@ -64,7 +66,9 @@ class Watcher:
     def _scores(self, student: Path, cache: Path) -> Iterator[tuple[str, float]]:
         for task, head in self.tasks:
             (result,) = probe(student, task, head=head, seed=self.seed, device=self.device, cache=cache)
-            yield result.task.name, result.value if result.better == "higher" else -result.value
+            if result.valid is None:
+                raise InputError(f"watch.tasks: {task} has no validation clips, on which students are compared")
+            yield result.task.name, result.valid if result.better == "higher" else -result.valid
 
     def _keep(self, folder: Path, step: int) -> None:
         kept = self._folder({"step": step})

@@ -147,6 +147,15 @@ class Result(Strict):
     cost: Cost
     versions: Mapping[str, str]
 
+    @property
+    def valid(self) -> float | None:
+        """The metric on validation clips, the mean of what was chosen in each fold and seed; None where there are none.
+
+        Whoever chooses between models by it leaves the test clips untouched.
+        """
+        chosen = [point.valid for point in self.sweep if point.chosen and point.valid is not None]
+        return sum(chosen) / len(chosen) if chosen else None
+
     @model_validator(mode="after")
     def _agrees(self) -> "Result":
         """Every item once, with a prediction for each value."""

@@ -75,7 +75,7 @@ def main() -> None:
             seconds = cpu_seconds(lambda draw=draw: corrupt_all(clips, draw), rounds)  # type: ignore[misc]
             found[name] = {"seconds": round(seconds, 4), "share_of_step": round(seconds / step, 4)}
     parameters = sum(weight.numel() for weight in model.parameters())
-    print(json.dumps({"parameters": parameters, "step_seconds": round(step, 3), "corrupted": found}, indent=2))
+    print(json.dumps({"parameters": parameters, "step_seconds": round(step, 3), "corrupted": found}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from processes import HERE, circumstances, last_line, run
 
 DATA = HERE.parent / "src" / "crossfade" / "quickstart" / "data"
 RESULTS = HERE / "results"
-PARTS = ("startup", "merge", "calibration", "agreement", "extraction", "sweep")
+PARTS = ("startup", "merge", "calibration", "agreement", "extraction", "sweep", "distillation", "corruption")
 SEEDS = {"base": 0, "reference": 1, "other": 2, "audio": 0}
 TARGETS = (
     ("linear merge: time, Crossfade / bare loop", ("merge", "linear", "time_over_bare_loop"), "<=", 1.2),
@@ -42,6 +42,20 @@ TARGETS = (
     ("11-rate sweep / one epoch recomputed, base size", ("sweep", "base_size", "sweep_over_one_epoch"), "<=", 1.0),
     ("11-rate sweep / one epoch recomputed, shipped", ("sweep", "shipped", "sweep_over_one_epoch"), "<=", 1.0),
     ("cached means, bytes a clip, base size", ("sweep", "base_size", "cache_bytes_per_clip"), "", None),
+    ("distillation step / bare step, online", ("distillation", "online", "over_bare"), "<=", 1.1),
+    ("distillation step / bare step, stored signals", ("distillation", "stored", "over_bare"), "<=", 1.1),
+    ("the same over a bare training step, online", ("distillation", "online", "over_bare_training"), "", None),
+    ("the same over a bare training step, stored", ("distillation", "stored", "over_bare_training"), "", None),
+    ("distillation online, clips a second", ("distillation", "online", "clips_per_second"), "", None),
+    ("distillation stored, clips a second", ("distillation", "stored", "clips_per_second"), "", None),
+    ("distillation online, peak memory, GB", ("distillation", "online", "peak_gigabytes"), "", None),
+    ("distillation stored, peak memory, GB", ("distillation", "stored", "peak_gigabytes"), "", None),
+    (
+        "room and pink noise on every clip / training step",
+        ("corruption", "corrupted", "room and pink", "share_of_step"),
+        "",
+        None,
+    ),
     ("crossfade --help, seconds", ("startup", "crossfade", "seconds"), "<=", 0.3),
     ("--help: time, Crossfade / mergekit", ("startup", "time_over_mergekit"), "", None),
 )
@@ -75,6 +89,12 @@ def measure_probing(script: str, models: Path, arguments: Sequence[object], *, t
     return {name: last_line(done) for name, done in found.items()}
 
 
+def measure_distillation(models: Path, *, steps: int, threads: int) -> dict[str, Any]:
+    """Online and stored, each in a process of its own, so that each has its own peak memory."""
+    script = [sys.executable, HERE / "distil_step.py", models / "1", str(steps)]
+    return {kind: last_line(run([*script, kind], threads=threads))[kind] for kind in ("online", "stored")}
+
+
 def measure(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The parts that were asked for, one after the other."""
     threads, rounds = options.threads, 1 if options.quick else 3
@@ -96,6 +116,10 @@ def measure(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, d
         yield "extraction", measure_probing("extraction.py", models, heard, threads=threads)
     if "sweep" in options.only:
         yield "sweep", measure_probing("sweep.py", models, (rounds,), threads=threads)
+    if "distillation" in options.only:
+        yield "distillation", measure_distillation(models, steps=4 if options.quick else 20, threads=threads)
+    if "corruption" in options.only:
+        yield "corruption", last_line(run([sys.executable, HERE / "corruption.py", str(rounds)], threads=1))
 
 
 def look_up(results: Any, path: tuple[str, ...]) -> float | None:

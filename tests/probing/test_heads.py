@@ -6,20 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import get_linear_schedule_with_warmup
 
 from crossfade.errors import InputError
-from crossfade.probing import training as training_module
 from crossfade.probing.heads import Fitted, HeadSettings, fit_heads, fresh
 from crossfade.probing.kinds import ClipTargets, encode_clips, trial_scores
 from crossfade.probing.metrics import METRICS
 from crossfade.probing.results import SweepPoint
 from crossfade.probing.schema import DEFAULTS, Fold, Kind
-from crossfade.probing.training import RATES, Adam, State, Training, clip_gradients, shuffled, sweep
+from crossfade.probing.training import RATES, State, Training, shuffled, sweep
 
 LAYERS, WIDTH, CLASSES = 3, 8, 3
 NONE = torch.tensor([], dtype=torch.int64)
@@ -55,62 +51,6 @@ def accuracy(fitted: Fitted, features: Tensor, targets: ClipTargets, clips: Tens
     labels = [targets.labels[clip] for clip in clips.tolist()]
     found = (targets.decode(scores) for scores in fitted.scores(features[clips]))
     return [METRICS["accuracy"].value(labels, one) for one in found]
-
-
-# Adam ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("block", [1, 40, 1 << 18])
-def test_adam_is_torchs_with_a_rate_for_each_head(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_module, "_BLOCK", block)
-    generator, rates = torch.Generator().manual_seed(0), torch.tensor([1e-4, 1e-2, 1.0])
-    ours = [torch.randn(3, *shape, generator=generator) for shape in ((4, 5), (2,))]
-    theirs = [[nn.Parameter(value[head].clone()) for value in ours] for head in range(3)]
-    peers = [torch.optim.Adam(own, lr=float(rate)) for own, rate in zip(theirs, rates, strict=True)]
-    adam = Adam(ours, 3)
-    for step in range(30):
-        gradients = [torch.randn(value.shape, generator=generator) * 0.1**step for value in ours]
-        adam.step(gradients, rates)
-        for head, peer in enumerate(peers):
-            for parameter, gradient in zip(theirs[head], gradients, strict=True):
-                parameter.grad = gradient[head].clone()
-            peer.step()
-    for head, own in enumerate(theirs):
-        for value, parameter in zip(ours, own, strict=True):
-            torch.testing.assert_close(value[head], parameter.detach(), atol=1e-6, rtol=1e-6)
-
-
-def test_adam_follows_the_heads_that_are_kept() -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(3, 4, generator=generator)
-    gradients = torch.randn(6, 3, 4, generator=generator)
-    rates = torch.tensor([1e-3, 1e-2, 1e-1])
-    whole, parted = values.clone(), values.clone()
-    peer, adam = Adam([whole], 3), Adam([parted], 3)
-    for step, gradient in enumerate(gradients):
-        peer.step([gradient], rates)
-        if step == 3:
-            parted = parted[[0, 2]]
-            adam.follow([parted], [0, 2])
-        kept = [0, 1, 2] if step < 3 else [0, 2]
-        adam.step([gradient[kept]], rates[kept])
-    assert torch.equal(parted, whole[[0, 2]])
-
-
-@given(st.integers(0, 99), st.floats(0.01, 100))
-def test_gradients_are_clipped_head_by_head(seed: int, norm: float) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    ours = [torch.randn(3, *shape, generator=generator) * torch.tensor([0.1, 1, 10]).view(3, *[1] * len(shape))
-            for shape in ((4, 5), (2,))]  # fmt: skip
-    theirs = [[nn.Parameter(torch.zeros_like(value[head])) for value in ours] for head in range(3)]
-    for head, own in enumerate(theirs):
-        for parameter, value in zip(own, ours, strict=True):
-            parameter.grad = value[head].clone()
-        nn.utils.clip_grad_norm_(own, norm)
-    clip_gradients(ours, 3, norm)
-    for head, own in enumerate(theirs):
-        for parameter, value in zip(own, ours, strict=True):
-            torch.testing.assert_close(parameter.grad, value[head])
 
 
 # The published head -------------------------------------------------------------------------------------------------
@@ -278,29 +218,7 @@ def test_heads_that_diverge_are_left_out() -> None:
         fit_heads(features, targets, Fold(fold.train, NONE, NONE), SMALL, replace(FAST, rates=(1e38,)))
 
 
-# Batches and paces --------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=25)
-@given(st.integers(1, 20), st.integers(1, 30))
-def test_every_epoch_hears_every_clip_once(count: int, size: int) -> None:
-    items = torch.arange(100, 100 + count)
-    batches = shuffled(items, size, torch.Generator().manual_seed(0))
-    heard = torch.cat([next(batches) for _ in range(3 * count)])
-    assert len(heard) == 3 * count * min(size, count)
-    for epoch in torch.split(heard, count):
-        assert sorted(epoch.tolist()) == items.tolist()[: len(epoch)] or len(epoch) < count
-
-
-def test_warm_up_is_transformers() -> None:
-    training = Training(steps=12, warmup=4)
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = get_linear_schedule_with_warmup(optimiser, 4, 12)
-    for step in range(12):
-        assert training.pace(step) == pytest.approx(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        schedule.step()
-    assert {Training(steps=5).pace(step) for step in range(5)} == {1.0}
+# Balance ------------------------------------------------------------------------------------------------------------
 
 
 def test_balance_draws_classes_equally_often() -> None:

@@ -1,9 +1,10 @@
 """A step of distillation beside the bare computation that it is made of.
 
-`python distil_step.py TEACHER STEPS [online|stored]` prints JSON. After every step of `crossfade.distill` its batch is
-gone through once more, bare: transformers' teacher forward (for stored signals none), the student forward and backward;
-then also with what any training needs besides, translators, loss, clipping and AdamW, in ten plain lines. So both see
-the same load of the machine; what waiting for batches costs is taken from a run that nothing interrupts.
+`python distil_step.py TEACHER STEPS SECONDS [online|stored]` prints JSON; a batch has SECONDS of sound, 48 in the
+recipe of the packaged speech encoder. After every step of `crossfade.distill` its batch is gone through again, bare:
+transformers' teacher forward (for stored signals none), the student forward and backward; then also with what any
+training needs besides, translators, loss, clipping and AdamW, in ten plain lines. So both see the same load of the
+machine; what waiting for batches costs is taken from a run that nothing interrupts.
 """
 
 import json
@@ -31,16 +32,18 @@ from crossfade.distillation.translators import build_translators
 from crossfade.encoders.sidecars import normalise
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "distil" / "small-music.yaml"
-CLIPS, SKIPPED_STEPS = 60, 2
+CLIPS_PER_SECOND, SKIPPED_STEPS = 1.25, 2
+"""Clips there are for each second of a batch, and steps that no median counts."""
+
 LAYERS = (4, 8, 12)
 
 
-def recipe(teacher: Path, sound: Path, signals: str, steps: int) -> DistilRecipe:
+def recipe(teacher: Path, sound: Path, signals: str, steps: int, seconds: float) -> DistilRecipe:
     """The student and the batches of the packaged speech encoder, taught by a teacher of base size."""
     told = load_recipe(RECIPE).model_dump(by_alias=True)
     told |= {"teachers": [{"model": str(teacher), "layers": LAYERS}], "data": [{"source": str(sound)}]}
     told |= {"signals": signals, "noise": None, "watch": {}}
-    told["training"] |= {"steps": steps, "workers": 1, "save_steps": 10**6}
+    told["training"] |= {"steps": steps, "workers": 1, "save_steps": 10**6, "batch_seconds": seconds}
     return DistilRecipe.model_validate(told)
 
 
@@ -113,12 +116,12 @@ def timed(work: Callable[[Tensor], None], seconds: list[float]) -> Callable[[Ten
     return watched
 
 
-def measure(teacher: Path, steps: int, signals: str) -> dict[str, Any]:
+def measure(teacher: Path, steps: int, seconds: float, signals: str) -> dict[str, Any]:
     run.MEASURED_BATCHES = 1  # what is measured once before a training is no part of a step
     with tempfile.TemporaryDirectory() as home:
         Path(home, "sound").mkdir()
-        write_clips(Path(home, "sound"), CLIPS)
-        said, cache = recipe(teacher, Path(home, "sound"), signals, steps), Path(home, "cache")
+        write_clips(Path(home, "sound"), round(seconds * CLIPS_PER_SECOND))
+        said, cache = recipe(teacher, Path(home, "sound"), signals, steps, seconds), Path(home, "cache")
         alone = Watch()
         made = distill(said, Path(home, "alone"), device="cpu", cache=cache, progress=alone)
         gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
@@ -148,5 +151,6 @@ def measure(teacher: Path, steps: int, signals: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    folder, count, *kinds = sys.argv[1:]
-    print(json.dumps({kind: measure(Path(folder), int(count), kind) for kind in kinds or ["online", "stored"]}))
+    folder, count, length, *kinds = sys.argv[1:]
+    found = {kind: measure(Path(folder), int(count), float(length), kind) for kind in kinds or ["online", "stored"]}
+    print(json.dumps(found))

@@ -89,9 +89,9 @@ def measure_probing(script: str, models: Path, arguments: Sequence[object], *, t
     return {name: last_line(done) for name, done in found.items()}
 
 
-def measure_distillation(models: Path, *, steps: int, threads: int) -> dict[str, Any]:
+def measure_distillation(models: Path, *, steps: int, seconds: int, threads: int) -> dict[str, Any]:
     """Online and stored, each in a process of its own, so that each has its own peak memory."""
-    script = [sys.executable, HERE / "distil_step.py", models / "1", str(steps)]
+    script = [sys.executable, HERE / "distil_step.py", models / "1", str(steps), str(seconds)]
     return {kind: last_line(run([*script, kind], threads=threads))[kind] for kind in ("online", "stored")}
 
 
@@ -117,7 +117,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, d
     if "sweep" in options.only:
         yield "sweep", measure_probing("sweep.py", models, (rounds,), threads=threads)
     if "distillation" in options.only:
-        yield "distillation", measure_distillation(models, steps=4 if options.quick else 20, threads=threads)
+        steps, seconds = (4, 8) if options.quick else (10, 48)
+        yield "distillation", measure_distillation(models, steps=steps, seconds=seconds, threads=threads)
     if "corruption" in options.only:
         yield "corruption", last_line(run([sys.executable, HERE / "corruption.py", str(rounds)], threads=1))
 

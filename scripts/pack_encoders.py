@@ -1,95 +1,150 @@
-"""Packs the quickstart's two encoders: float32 checkpoints to half-precision files with a model card.
+"""Packs distilled encoders for shipping: half-precision weights, config, preprocessing, record and model card.
 
-    python scripts/pack_encoders.py --speech FOLDER --music FOLDER --output src/crossfade/quickstart/data/encoders
+    python scripts/pack_encoders.py encoders --output src/crossfade/quickstart/data/encoders
 
-Each FOLDER holds config.json, preprocessor_config.json and model.safetensors. The weights are stored as float16; the
-config asks for float32, so AutoModel computes in float32 on any machine.
+Takes `encoders/NAME` as `crossfade distill` wrote it, for every NAME of the package or those that are given. The card
+is the distilled one, which tells teachers, data, time, loss and seed, under the encoder's own name and with the
+licences of the teachers and of every package of sounds (from `corpora/SOURCES.md`). The config asks for float32, so
+AutoModel computes in float32 on any machine.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
-CARD = """---
-license: apache-2.0
-library_name: transformers
-pipeline_tag: feature-extraction
-tags: [audio, {domain}, hubert]
----
+from crossfade.distillation.export import RECORD, table
+from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR
+from crossfade.errors import InputError
+from crossfade.features.catalogue import LICENCES
 
-# Crossfade starter encoder: {domain}
+WEIGHTS = "model.safetensors"
+MOST_BYTES = 5_000_000
+"""Of a packed folder."""
 
-A small HuBERT encoder for trying Crossfade out: {million:.2f} million parameters, convolutions
-32-64-96-128-128-128-128, 4 post-norm transformer layers of 192 with 4 heads and 768 in between. 16 kHz mono in, zero
-mean and unit variance, 50 frames a second out. The weights are stored as float16 and computed in float32.
+LICENCE = "apache-2.0"
 
-Trained from a random initialisation for 20 minutes on one processor core by distillation (L1 and cosine distance of
-the last layer to the targets; AdamW at 0.001), without any label.
+ABOUT = {
+    "speech": "hears speech. It began as `base`.",
+    "music": "hears music. It has a random start of its own and shares its shape, and nothing else, with `speech`.",
+    "music-shared": "hears music. It began as `base`, as `speech` did, so that what both learned can be added.",
+    "both": "hears speech and music: one student of all teachers. It began as `base`.",
+    "base": "is untrained: the start that `speech`, `music-shared` and `both` have in common.",
+}
+"""Every encoder of the package."""
 
-- targets: {targets}
-- audio: {audio}
+LIMITS = """## Limits
 
-It shares its shape, and nothing else, with the {other} encoder beside it: another initialisation, other targets, other
-audio.
-
-## Limits
-{limits}
-- Small and briefly trained: far from what an encoder of full size hears. For demonstrations and tests.
-- Which recordings it was trained on was not written down one by one: they may include unlabelled audio from the same
-  packages as the audio pack's.
+- Small and briefly trained: far from what an encoder of full size hears. For trying out, tests and experiments.
+- What tests the tasks of the audio pack beside it was held out of the sounds that it was trained on.
 """
 
-FACTS = {
-    "speech": {
-        "targets": "the encoder of Whisper base (MIT), layers 3 and 6",
-        "audio": "3 hours of Czech, Dutch, Russian, English, Spanish, French and Italian speech",
-        "limits": "- Tells words apart well above chance for unheard voices; pitch class no better than chance.",
-        "other": "music",
-    },
-    "music": {
-        "targets": "constant-Q spectrogram (24 bins an octave), log-frequency spectrogram and chroma",
-        "audio": "3 hours of game music and rendered notes",
-        "limits": "- It lost pitch: a linear head on it tells pitch class no better than chance, where the same\n"
-        "  network untrained does. What it keeps is envelope, rhythm, timbre and coarse melodic movement.",
-        "other": "speech",
-    },
-}
 
+def pack(source: Path, target: Path, name: str, sources: str) -> None:
+    """`target` becomes the shipped folder of the student in `source`; what was there goes.
 
-def pack(source: Path, target: Path, domain: str) -> None:
-    """`target` becomes the half-precision folder with its card; what was there goes."""
+    sources: the text of SOURCES.md. Raises InputError for a folder that is no student's, or too large for the package.
+    """
+    for part in (WEIGHTS, CONFIG, PREPROCESSOR, CARD, RECORD):
+        if not (source / part).is_file():
+            raise InputError(f"{source / part}: is missing; expected a folder that crossfade distill wrote")
+    draft = target.with_name(f".{target.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    weights = load_file(source / WEIGHTS)
+    save_file({key: half(key, tensor) for key, tensor in weights.items()}, draft / WEIGHTS, {"format": "pt"})
+    (draft / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
+    config = json.loads((source / CONFIG).read_text()) | {"dtype": "float32"}
+    (draft / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for part in (PREPROCESSOR, RECORD):
+        shutil.copyfile(source / part, draft / part)
+    record = json.loads((source / RECORD).read_text())
+    digest = hashlib.sha256((source / WEIGHTS).read_bytes()).hexdigest()
+    (draft / CARD).write_text(card((source / CARD).read_text(), name, record, digest, sources), encoding="utf-8")
+    if (size := sum(path.stat().st_size for path in draft.iterdir())) > MOST_BYTES:
+        raise InputError(f"{source}: takes {size} bytes when packed, expected at most {MOST_BYTES}; give fewer weights")
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    weights = load_file(source / "model.safetensors")
-    save_file({name: half(tensor) for name, tensor in weights.items()}, target / "model.safetensors", {"format": "pt"})
-    (target / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
-    config = json.loads((source / "config.json").read_text()) | {"dtype": "float32"}
-    (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    shutil.copyfile(source / "preprocessor_config.json", target / "preprocessor_config.json")
-    million = sum(tensor.numel() for tensor in weights.values()) / 1e6
-    (target / "README.md").write_text(CARD.format(domain=domain, million=million, **FACTS[domain]))
+    draft.rename(target)
 
 
-def half(tensor: torch.Tensor) -> torch.Tensor:
-    """In float16; a value too large for it is an error, not an infinity."""
+def half(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Numbers in float16; InputError for a value too large for it, which would be infinite."""
+    if not tensor.is_floating_point():
+        return tensor
     packed = tensor.to(torch.float16)
     if not bool(packed.isfinite().all()):
-        raise OverflowError(f"a value up to {tensor.abs().max():.3g} does not fit float16")
+        raise InputError(f"{name}: a value of {tensor.abs().max():.3g} does not fit float16; train it with float32")
     return packed.contiguous()
+
+
+def card(distilled: str, name: str, record: Mapping[str, Any], digest: str, sources: str) -> str:
+    """The distilled card under the encoder's name, with how it is stored, licences and limits."""
+    _, front, body = distilled.split("---\n", 2)
+    facts = yaml.safe_load(front)
+    facts |= {"license": LICENCE, "tags": [*facts["tags"], name]}
+    trained = bool(record["training"]["steps"])
+    paragraphs = body.strip().split("\n\n")
+    told = (
+        paragraphs[1:] if trained else [one for one in paragraphs[paragraphs.index("## Start") :] if one != "## Loss"]
+    )
+    return "\n\n".join(
+        [
+            f"---\n{yaml.safe_dump(facts, sort_keys=False)}---",
+            f"# Crossfade's small encoders: {name}",
+            f"This one {ABOUT[name]} {record['student']['parameters'] / 1e6:.2f} M parameters, stored as float16 and "
+            f"computed in float32; before rounding, the weights' file had the SHA-256 `{digest}`.",
+            *told,
+            "## Licences",
+            f"The weights: {LICENCE}.",
+            *(licences(record, sources) if trained else ()),
+            LIMITS,
+        ]
+    )
+
+
+def licences(record: Mapping[str, Any], sources: str) -> list[str]:
+    """Tables of what taught the encoder and what it heard, each with its licence."""
+    teachers = [one | {"licence": one["licence"] or LICENCES.get(one["model"])} for one in record["teachers"]]
+    folders = [Path(corpus["source"]).name for corpus in record["data"]]
+    return [
+        table(teachers, ("model", "licence")),
+        table(sounds(sources, folders), ("folder", "package", "licence", "hours")),
+    ]
+
+
+def sounds(sources: str, folders: Sequence[str]) -> list[dict[str, str]]:
+    """What SOURCES.md says of these folders: package and version, licence and hours. InputError: it knows one not."""
+    cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in sources.splitlines()]
+    known = [dict(zip(("folder", "package", "licence", "hours"), row, strict=True)) for row in cells if len(row) == 4]
+    for folder in folders:
+        if folder not in {row["folder"] for row in known}:
+            raise InputError(f"SOURCES.md: says nothing of {folder}; give the one that lies beside the sounds")
+    return [row for row in known if row["folder"] in folders and row["package"] != "all"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--speech", type=Path, required=True, help="the float32 speech encoder")
-    parser.add_argument("--music", type=Path, required=True, help="the float32 music encoder")
-    parser.add_argument("--output", type=Path, required=True, help="gets the folders speech and music")
+    parser.add_argument("encoders", type=Path, help="has a distilled folder for each name")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ABOUT)}; all of them by default")
+    parser.add_argument("--output", type=Path, required=True, help="gets a folder for each name")
+    parser.add_argument("--sources", type=Path, default=Path("corpora/SOURCES.md"), help="where the sounds are from")
     options = parser.parse_args()
-    for domain in FACTS:
-        pack(getattr(options, domain), options.output / domain, domain)
+    if unknown := set(options.names) - set(ABOUT):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(ABOUT)}")
+    try:
+        for name in options.names or ABOUT:
+            pack(options.encoders / name, options.output / name, name, options.sources.read_text(encoding="utf-8"))
+            print(f"{options.output / name}: written")
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import hashlib
 import shutil
 import subprocess
+import sys
 import tarfile
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,10 @@ NPM = {
 }
 
 
+class FetchError(Exception):
+    """What is needed could not be had; the message is one line that says what, and what to do."""
+
+
 @dataclass(frozen=True)
 class Package:
     """One unpacked package."""
@@ -64,34 +70,86 @@ class Package:
     def sha256(self) -> str:
         """Of the archive that was downloaded."""
         (archive,) = (self.folder.parent / "archives" / self.name).iterdir()
-        return hashlib.sha256(archive.read_bytes()).hexdigest()
+        with archive.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def fetch_all(folder: Path, debian: Mapping[str, str] = DEBIAN, npm: Mapping[str, str] = NPM) -> dict[str, Package]:
-    """Every package by name, downloaded below `folder` unless it is there from an earlier run."""
-    versions = {**debian, **npm}
-    for name, version in versions.items():
+def require(*commands: str) -> None:
+    """FetchError unless all these programs are on the path."""
+    missing = [command for command in commands if shutil.which(command) is None]
+    if missing:
+        raise FetchError(f"not on the path: {', '.join(missing)}; install them, on Debian with apt-get install")
+
+
+def fetch_all(
+    folder: Path,
+    debian: Mapping[str, str] = DEBIAN,
+    npm: Mapping[str, str] = NPM,
+    pypi: Mapping[str, str] | None = None,
+) -> dict[str, Package]:
+    """Every package by name, downloaded below `folder` unless it is there from an earlier run.
+
+    Raises FetchError for one that cannot be had; what was fetched before it stays.
+    """
+    wanted = [(kind, name, found[name]) for kind, found in _by_kind(debian, npm, pypi or {}) for name in found]
+    for kind, name, version in wanted:
         if not (folder / name).exists():
-            fetch = _fetch_debian if name in debian else _fetch_npm
-            fetch(name, version, folder / name)
-    return {name: Package(name, version, folder / name) for name, version in versions.items()}
+            _fetch(kind, name, version, folder / name)
+    return {name: Package(name, version, folder / name) for _, name, version in wanted}
 
 
-def _fetch_debian(name: str, version: str, folder: Path) -> None:
-    archive = _download(["apt-get", "download", f"{name}={version}"], folder)
+@dataclass(frozen=True)
+class _Kind:
+    """A registry: the command that leaves an archive in the working folder, and what unpacks it."""
+
+    command: Callable[[str, str], list[str]]
+    unpack: Callable[[Path, Path], None]
+    hint: str
+
+
+def _unpack_debian(archive: Path, folder: Path) -> None:
     subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
 
 
-def _fetch_npm(name: str, version: str, folder: Path) -> None:
-    with tarfile.open(_download(["npm", "pack", "--silent", f"{name}@{version}"], folder)) as packed:
+def _unpack_npm(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")
 
 
-def _download(command: list[str], folder: Path) -> Path:
-    """The one file that `command` leaves in a folder of its own."""
-    archives = folder.parent / "archives" / folder.name
-    shutil.rmtree(archives, ignore_errors=True)
+def _unpack_wheel(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+
+
+_DEBIAN = _Kind(
+    lambda name, version: ["apt-get", "download", f"{name}={version}"],
+    _unpack_debian,
+    "it is of Debian 12, whose lists apt-get update fetches",
+)
+_NPM = _Kind(lambda name, version: ["npm", "pack", "--silent", f"{name}@{version}"], _unpack_npm, "npm fetches it")
+_PYPI = _Kind(
+    lambda name, version: [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"{name}=={version}"],
+    _unpack_wheel,
+    "pip fetches it",
+)
+
+
+def _by_kind(
+    debian: Mapping[str, str], npm: Mapping[str, str], pypi: Mapping[str, str]
+) -> list[tuple[_Kind, Mapping[str, str]]]:
+    return [(_DEBIAN, debian), (_NPM, npm), (_PYPI, pypi)]
+
+
+def _fetch(kind: _Kind, name: str, version: str, folder: Path) -> None:
+    """Download and unpack; the folder appears when all of it is there."""
+    archives, draft = folder.parent / "archives" / name, folder.with_name(f".{name}.part")
+    for stale in (archives, draft):
+        shutil.rmtree(stale, ignore_errors=True)
     archives.mkdir(parents=True)
-    subprocess.run(command, cwd=archives, check=True)
-    (archive,) = archives.iterdir()
-    return archive
+    try:
+        subprocess.run(kind.command(name, version), cwd=archives, check=True)
+        (archive,) = archives.iterdir()
+        kind.unpack(archive, draft)
+    except (OSError, ValueError, subprocess.CalledProcessError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise FetchError(f"{name}={version} cannot be had ({kind.hint}): {error}") from error
+    draft.rename(folder)

@@ -12,7 +12,7 @@ from crossfade.encoders.headers import TensorInfo
 from crossfade.encoders.hub import locate
 from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR, Preprocessing, read_licence
 from crossfade.encoders.writer import CheckpointWriter
-from crossfade.features.catalogue import SIGNALS, signal_licence
+from crossfade.features.catalogue import LICENCES
 from crossfade.probing.upstreams import BESIDE, Upstream, short_name, split_name
 
 RECORD = "crossfade.json"
@@ -35,13 +35,11 @@ def write_student(folder: Path, student: Any, preprocessing: Preprocessing) -> N
 
 
 def licence_of(upstream: Upstream) -> str | None:
-    """The licence on the card of an upstream that is a folder or on the hub, of a signal's weights, of several all."""
+    """The licence on the card of a folder or hub model, or of a signal's weights; of several side by side, of each."""
     if upstream.parts:
         return ", ".join(dict.fromkeys(licence_of(part) or "unknown" for part in upstream.parts))
-    if upstream.name in SIGNALS:
-        return signal_licence(upstream.name)
     if upstream.revision is None and not Path(upstream.name).expanduser().is_dir():
-        return None
+        return LICENCES.get(upstream.name)
     folder = locate(upstream.name).folder if upstream.revision else Path(upstream.name).expanduser()
     return read_licence(folder)
 

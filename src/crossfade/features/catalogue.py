@@ -31,10 +31,7 @@ SIGNALS: dict[str, Callable[[torch.device], Signal]] = {
 }
 """Name -> what opens it on a device. Raises InputError where the package with its weights is not installed."""
 
-LICENCES = {"basic-pitch": "apache-2.0", "crepe": "mit", "musicnn": "isc"}
-"""Of the published weights, by how the names of their signals begin."""
-
-
-def signal_licence(name: str) -> str | None:
-    """Under which licence the weights of a signal were published; None where it has none."""
-    return next((licence for begin, licence in LICENCES.items() if name.startswith(begin)), None)
+LICENCES = {name: "MIT" for name in SIGNALS if name.startswith("crepe-")}
+LICENCES |= {name: "ISC" for name in SIGNALS if name.startswith("musicnn-")}
+LICENCES |= {"basic-pitch": "Apache-2.0"}
+"""Of the packages whose weights signals are read from; the others have none."""

@@ -21,6 +21,7 @@ from crossfade.audio.sources import AudioFile
 from crossfade.errors import InputError
 from crossfade.probing import clips as clips_module
 from crossfade.probing import features as module
+from crossfade.probing import sounds as sounds_module
 from crossfade.probing.cache import Cache
 from crossfade.probing.clips import hash_files
 from crossfade.probing.features import Clip, extract
@@ -164,7 +165,7 @@ def test_nothing_is_decoded_twice(hubert: Upstream, clips, tmp_path: Path, monke
     def refuse(*_: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(module, "hear", refuse)
+    monkeypatch.setattr(sounds_module, "hear", refuse)
     for again in (asked, renamed):
         found = extract(hubert, again, pool="mean", cache=Cache(tmp_path / "cache"))
         assert torch.equal(found.means, first.means)

@@ -92,9 +92,9 @@ def test_the_length_of_a_piece_does_not_matter(
     name: str, models: Callable[[str], Both], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, alone = models(name)
-    heard = clips([FIELD, 4000, 1999])
-    for frames in (1, 7, 10000):
-        monkeypatch.setattr(padded, "PIECE_FRAMES", {"cpu": frames})
+    heard = clips([FIELD, 4000, 1999, 1999, 1999, 500, 500, 4000])
+    for values in (1, 1_000, 5_000, 1_000_000):
+        monkeypatch.setattr(padded, "PIECE_VALUES", {"cpu": values})
         with torch.inference_mode():
             assert_alone(ours(heard), heard, alone)
 

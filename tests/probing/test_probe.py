@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from torch import Tensor
 
 import crossfade
 from crossfade.audio.decode import encoded
 from crossfade.errors import InputError
-from crossfade.probing import clips
+from crossfade.probing import clips, sounds
 from crossfade.probing import run as run_module
 from crossfade.probing.results import Result, journal, load_results
 from crossfade.report.results import results_table
@@ -155,6 +156,24 @@ def test_every_file_is_hashed_once_in_a_run(
     found = probe(["logmel", "fbank"], pitches, head="knn", noise=noise, snr=(40, -40))
     assert len(found) == 6
     assert sorted(read) == sorted([*(row["path"] for row in _rows(pitches)), "hiss.wav"])
+
+
+def test_models_after_the_first_hear_what_was_decoded(
+    probe: Probe, pitches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = list[str]()
+
+    def watched(clip: clips.Clip, *rest: Any) -> Tensor:
+        decoded.append(clip.name)
+        return clips.hear(clip, *rest)
+
+    monkeypatch.setattr(sounds, "hear", watched)
+    found = probe(["logmel", "fbank"], pitches, head="knn", cache=tmp_path / "together")
+    names = sorted(row["path"] for row in _rows(pitches))
+    assert sorted(decoded) == names
+    alone = [probe(name, pitches, head="knn", cache=tmp_path / name) for name in ("logmel", "fbank")]
+    assert sorted(decoded) == sorted(names * 3)
+    assert same(found) == same([result for (result,) in alone])
 
 
 def test_the_cache_holds_what_one_model_needs_for_one_task(probe: Probe, pitches: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from crossfade.probing.exam import set_exam
 from crossfade.probing.run import probe
 from crossfade.quickstart.measure import correctness, interval, judge, resampled_accuracy
 from crossfade.quickstart.pack import ENCODERS
@@ -12,7 +13,7 @@ from crossfade.quickstart.pack import ENCODERS
 
 def test_an_encoder_is_judged_as_probe_does(tmp_path: Path) -> None:
     tasks = ("note_instrument", "month")
-    speech, music = judge(ENCODERS["speech"], tasks, 3)
+    speech, music = judge(ENCODERS["speech"], set_exam(tasks, seed=3))
     assert [speech.task.name, music.task.name] == ["month", "note_instrument"]
     probed = probe(ENCODERS["speech"], tasks, seed=3, device="cpu", cache=tmp_path)
     assert [music.items, speech.items] == [result.items for result in probed]

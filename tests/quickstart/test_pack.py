@@ -12,9 +12,13 @@ import yaml
 from safetensors import safe_open
 from transformers import AutoFeatureExtractor, AutoModel
 
+import crossfade.quickstart
+from crossfade.encoders.encoder import open_encoder
+from crossfade.errors import InputError
 from crossfade.probing.schema import Dataset
 from crossfade.probing.tasks import EMBEDDED, load_dataset, load_tasks
-from crossfade.quickstart.pack import DOMAINS, ENCODERS, PACK, Domain, calibration_folders
+from crossfade.quickstart.pack import DOMAINS, ENCODERS, PACK, calibration_folders, encoder
+from crossfade.quickstart.story import run
 
 MEGABYTE = 1_000_000
 LICENCES = {
@@ -138,26 +142,38 @@ def test_rendered_calibration_phrases_use_programs_that_no_task_uses() -> None:
     assert not labelled & phrases
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+def test_encoders_are_found_by_name() -> None:
+    assert {*DOMAINS} <= set(ENCODERS)
+    assert all(encoder(name) == folder and folder.name == name for name, folder in ENCODERS.items())
+    assert crossfade.quickstart.encoder is encoder
+    assert crossfade.quickstart.run is run
+    with pytest.raises(InputError, match=r"encoder: 'musik' is not in the package; did you mean 'music'\?"):
+        encoder("musik")
+    with pytest.raises(AttributeError, match="has no attribute 'decoder'"):
+        crossfade.quickstart.decoder  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_loads_offline_with_every_key_and_computes_in_float32(
-    domain: Domain, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    model, loading = AutoModel.from_pretrained(ENCODERS[domain], output_loading_info=True)
+    model, loading = AutoModel.from_pretrained(ENCODERS[name], output_loading_info=True)
     assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
-    extractor = AutoFeatureExtractor.from_pretrained(ENCODERS[domain])
+    extractor = AutoFeatureExtractor.from_pretrained(ENCODERS[name])
     inputs = extractor(torch.randn(16_000).numpy(), sampling_rate=16_000, return_tensors="pt").input_values
     with torch.no_grad():
         states = model.eval()(inputs).last_hidden_state
     assert states.dtype == torch.float32
-    assert states.shape == (1, 49, 192)
+    layout = open_encoder(ENCODERS[name]).layout
+    assert states.shape == (1, (16_000 - layout.receptive_field) // layout.stride + 1, 192)
     assert bool(states.isfinite().all())
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_an_encoder_is_stored_in_half_precision_with_a_card(domain: Domain) -> None:
-    with safe_open(ENCODERS[domain] / "model.safetensors", "pt") as weights:
-        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
-    front, body = (ENCODERS[domain] / "README.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_is_stored_in_half_precision_with_a_card(name: str) -> None:
+    with safe_open(ENCODERS[name] / "model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(key).dtype for key in weights.keys()} == {torch.float16}  # noqa: SIM118
+    front, body = (ENCODERS[name] / "README.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
     assert yaml.safe_load(front)["license"] == "apache-2.0"
     assert "## Limits" in body

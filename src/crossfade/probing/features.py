@@ -12,8 +12,9 @@ from crossfade.audio.decode import UnreadableError
 from crossfade.errors import InputError
 from crossfade.parallel import ahead, side_by_side
 from crossfade.probing.cache import DTYPES, Cache, Pool, Shelf
-from crossfade.probing.clips import READERS, Clip, entry_key, hash_files, hear, promised_samples
+from crossfade.probing.clips import READERS, Clip, entry_key, hash_files
 from crossfade.probing.codes import quantise
+from crossfade.probing.sounds import Sounds
 from crossfade.probing.upstreams import Upstream
 from crossfade.progress import SILENT, Progress
 
@@ -65,29 +66,37 @@ class _Sound:
 
 
 def extract(
-    upstream: Upstream, clips: Sequence[Clip], *, pool: Pool, cache: Cache, progress: Progress = SILENT
+    upstream: Upstream,
+    clips: Sequence[Clip],
+    *,
+    pool: Pool,
+    cache: Cache,
+    sounds: Sounds | None = None,
+    progress: Progress = SILENT,
 ) -> Features:
     """Features of every clip: its mean over time of each layer ("mean") or all its frames ("frames", "codes").
 
     Clips are known by what they contain: nothing is decoded for one whose features are in `cache`. The others are
     decoded in threads, sorted by length and heard in batches with next to no padding, which changes nothing (see
     `Upstream.features`); on a processor several batches at a time, on one thread each. Results are written to the cache
-    every minute, so a run that was killed goes on where it was.
+    every minute, so a run that was killed goes on where it was. `sounds` keeps what is decoded for the next upstream;
+    without it nothing decoded is kept.
 
     Unreadable, silent, too short and non-finite clips are in `skipped`. Raises InputError when that is all of them,
     when features are NaN or Inf, for a background that cannot be used, and, before any clip is heard, when the features
     are more than the cache may hold.
     """
     started = perf_counter()
+    sounds = sounds or Sounds(most_bytes=0)
     entries, skipped = _entries(clips, upstream.rate)
     shelf = cache.shelf(upstream.key, pool)
     found = {entry for entry in set(entries.values()) if shelf.get(entry) is not None}
     cached = sum(entry in found for entry in entries.values())
     absent = {entry: clips[index] for index, entry in entries.items() if entry not in found}
-    missing, seconds = _longest_first(absent, upstream.rate)
+    missing, seconds = _longest_first(absent, sounds, upstream.rate)
     frames = len(missing) if pool == "mean" else round(seconds * upstream.frames_per_second)
     cache.make_room(frames * upstream.layers * upstream.width * DTYPES[pool].itemsize)
-    unheard = _compute(upstream, missing, shelf, progress)
+    unheard = _compute(upstream, missing, sounds, shelf, progress)
     cache.prune()
     skipped |= {index: unheard[entry] for index, entry in entries.items() if entry in unheard}
     if len(skipped) == len(clips):
@@ -118,12 +127,14 @@ def _entries(clips: Sequence[Clip], rate: int) -> tuple[dict[int, str], dict[int
     return entries, skipped
 
 
-def _compute(upstream: Upstream, missing: Mapping[str, Clip], shelf: Shelf, progress: Progress) -> dict[str, str]:
+def _compute(
+    upstream: Upstream, missing: Mapping[str, Clip], sounds: Sounds, shelf: Shelf, progress: Progress
+) -> dict[str, str]:
     """Hear the clips of `missing`, the longest first, and put their features on the shelf; why some were not heard."""
     skipped: dict[str, str] = {}
     on_processor = upstream.device.type == "cpu"
     batch_samples = round(BATCH_SECONDS["cpu" if on_processor else "cuda"] * upstream.rate)
-    batches = _batches(_heard(upstream, missing, skipped), batch_samples)
+    batches = _batches(_heard(upstream, missing, sounds, skipped), batch_samples)
     workers = min(AT_MOST, torch.get_num_threads()) if on_processor else 1
     done = side_by_side(partial(_features, upstream, shelf.pool), batches, workers)
     try:
@@ -137,19 +148,21 @@ def _compute(upstream: Upstream, missing: Mapping[str, Clip], shelf: Shelf, prog
     return skipped
 
 
-def _longest_first(clips: Mapping[str, Clip], rate: int) -> tuple[dict[str, Clip], float]:
+def _longest_first(clips: Mapping[str, Clip], sounds: Sounds, rate: int) -> tuple[dict[str, Clip], float]:
     """The clips by what their headers promise, and how many seconds that is."""
-    lengths = dict(zip(clips, ahead(partial(promised_samples, rate=rate), clips.values(), READERS), strict=True))
+    lengths = sounds.lengths(clips, rate)
     order = sorted(clips, key=lambda entry: lengths[entry], reverse=True)
     return {entry: clips[entry] for entry in order}, sum(lengths.values()) / rate
 
 
-def _heard(upstream: Upstream, missing: Mapping[str, Clip], skipped: dict[str, str]) -> Iterator[_Sound]:
+def _heard(
+    upstream: Upstream, missing: Mapping[str, Clip], sounds: Sounds, skipped: dict[str, str]
+) -> Iterator[_Sound]:
     """The sounds of `missing`, decoded ahead of whoever takes them."""
 
     def attempt(entry: str) -> Tensor | UnreadableError:
         try:
-            return hear(missing[entry], upstream.rate, upstream.minimum_samples)
+            return sounds.hear(entry, missing[entry], upstream.rate, upstream.minimum_samples)
         except UnreadableError as error:
             return error
 

@@ -4,6 +4,7 @@ import platform
 import resource
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -25,6 +26,7 @@ from crossfade.probing.metrics import METRICS
 from crossfade.probing.results import Cost, ModelInfo, ProtocolInfo, Result, Scored, SweepPoint, TaskInfo
 from crossfade.probing.schema import Dataset, Fold, Head
 from crossfade.probing.significance import estimate
+from crossfade.probing.sounds import Sounds
 from crossfade.probing.splits import few_shot
 from crossfade.probing.upstreams import Upstream
 from crossfade.progress import Progress
@@ -108,16 +110,16 @@ class Answers:
 
 
 def measure(
-    upstream: Upstream, dataset: Dataset, question: Question, *, cache: Cache, progress: Progress
+    upstream: Upstream, dataset: Dataset, question: Question, *, cache: Cache, sounds: Sounds, progress: Progress
 ) -> list[Result]:
-    """One result for clean sound and one for each background.
+    """One result for clean sound and one for each background. `sounds` is what other models heard before.
 
     Heads are trained on clean clips and tested under every condition. Clips that cannot be heard are left out of
     training and test and named in `skipped`. Raises InputError when too little is left, and as `extract` and `fit` do.
     """
-    heard = {CLEAN: listen(upstream, dataset, None, question.seed, cache, progress)}
+    heard = {CLEAN: listen(upstream, dataset, None, question.seed, cache, sounds, progress)}
     heard |= {
-        str(background): listen(upstream, dataset, background, question.seed, cache, progress)
+        str(background): listen(upstream, dataset, background, question.seed, cache, sounds, progress)
         for background in question.backgrounds
     }
     seconds_features, started = sum(one.features.seconds for one in heard.values()), perf_counter()
@@ -148,7 +150,13 @@ def measure(
 
 
 def listen(
-    upstream: Upstream, dataset: Dataset, background: Background | None, seed: int, cache: Cache, progress: Progress
+    upstream: Upstream,
+    dataset: Dataset,
+    background: Background | None,
+    seed: int,
+    cache: Cache,
+    sounds: Sounds,
+    progress: Progress,
 ) -> Heard:
     """Features of all items, or of those that are tested over a background."""
     items = list(range(len(dataset.items))) if background is None else tested(dataset)
@@ -160,7 +168,8 @@ def listen(
         for item, mix in zip(items, mixes, strict=True)
     ]
     pool: Pool = "mean" if dataset.task.kind in CLIP_KINDS else "frames"
-    return Heard(extract(upstream, clips, pool=pool, cache=cache, progress=progress), items, len(dataset.items))
+    features = extract(upstream, clips, pool=pool, cache=cache, sounds=sounds, progress=progress)
+    return Heard(features, items, len(dataset.items))
 
 
 def tested(dataset: Dataset) -> list[int]:
@@ -308,6 +317,7 @@ def scored(dataset: Dataset, answers: Answers) -> list[Scored]:
     return rows
 
 
+@cache
 def versions() -> Mapping[str, str]:
     """What computed a result."""
     return {"crossfade": __version__, "python": platform.python_version()} | {name: version(name) for name in PACKAGES}

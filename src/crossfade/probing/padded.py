@@ -2,12 +2,12 @@
 
 Padding changes what a model of these families says in five places, and none of them is left: the scale of the waveform
 (each clip is scaled by its own samples); GroupNorm after the first convolution, whose statistics run over time, and the
-edges of the other convolutions (the CNN hears every clip alone, a piece at a time, which is faster besides); the
+edges of the other convolutions (the CNN hears clips of one length together, and long ones a piece at a time); the
 positional convolutions (what they read is zero past a clip's end, as it is when the clip is alone); attention (masked).
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from itertools import islice, takewhile
 from threading import local
 from typing import Any
 
@@ -20,8 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 from crossfade.encoders.layout import Layout
 from crossfade.encoders.sidecars import Preprocessing, normalise
 
-PIECE_FRAMES = {"cpu": 100, "cuda": 2048}
-"""Frames that the CNN makes at a time: a processor takes a third longer where what it writes is fresh memory."""
+PIECE_VALUES = {"cpu": 3 << 20, "cuda": 64 << 20}
+"""Values that the first convolution writes at a time: a processor takes longer where it writes fresh memory, and longer
+too where short clips come one by one."""
 
 
 def pad_frames(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -58,6 +59,17 @@ def fold_group_norm(conv: nn.Conv1d, norm: nn.GroupNorm, samples: Tensor) -> tup
     return (conv.weight * scale[:, None, None]).float(), bias.float()
 
 
+def _folded(conv: nn.Conv1d, norm: nn.GroupNorm, clips: Tensor) -> Callable[[Tensor], Tensor]:
+    """What does to pieces (clips, 1, samples) of `clips` (clips, samples) what `conv` and `norm` do to the whole."""
+    folded = [fold_group_norm(conv, norm, clip) for clip in clips]
+
+    def convolve(pieces: Tensor) -> Tensor:
+        sounds = zip(pieces, folded, strict=True)
+        return torch.stack([conv1d(piece, weight, bias, conv.stride) for piece, (weight, bias) in sounds])
+
+    return convolve
+
+
 class PaddedEncoder:
     """A transformers encoder of a family of ours that takes clips of any lengths at once; threads may share it.
 
@@ -81,7 +93,7 @@ class PaddedEncoder:
 
         These are transformers' `hidden_states` of the clip alone, to float rounding.
         """
-        alone = [self._convolve(clip) for clip in clips]
+        alone = self._convolve(clips)
         frames, self._running.mask = pad_frames(alone)
         self._running.layers = []
         projected = self.model.feature_projection(frames)
@@ -89,31 +101,40 @@ class PaddedEncoder:
         self.model.encoder(stream, attention_mask=self._running.mask)
         return split_layers(self._running.layers, alone)
 
-    def _convolve(self, clip: Tensor) -> Tensor:
-        """The CNN's output (frames, channels)."""
-        samples = normalise(clip, self.preprocessing)
+    def _convolve(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """The CNN's output (frames, channels) of every clip; neighbours of one length are heard together."""
+        heard = [normalise(clip, self.preprocessing) for clip in clips]
+        most = self._frames_at_once(clips[0].device)
+        alone: list[Tensor] = []
+        while len(alone) < len(heard):
+            samples = len(heard[len(alone)])
+            same = takewhile(lambda clip: len(clip) == samples, heard[len(alone) :])  # noqa: B023  # used at once
+            alone += self._together(torch.stack(list(islice(same, max(1, most // self._frames(samples))))), most)
+        return alone
+
+    def _together(self, clips: Tensor, most: int) -> Tensor:
+        """The CNN's output (clips, frames, channels) of clips (clips, samples), `most` frames of each at a time."""
         first, *others = self.model.feature_extractor.conv_layers
         if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
-            weight, bias = fold_group_norm(first.conv, first.layer_norm, samples)
             others.insert(0, first.activation)
-            convolve = partial(conv1d, weight=weight, bias=bias, stride=first.conv.stride)
-        else:
-            convolve = first
-        pieces = []
-        for piece in self._pieces(samples):
-            stream = convolve(piece[None, None])
-            for block in others:
-                stream = block(stream)
-            pieces.append(stream[0].T)
-        return torch.cat(pieces)
-
-    def _pieces(self, samples: Tensor) -> Iterator[Tensor]:
-        """What every `PIECE_FRAMES` frames are made of; neighbours overlap by what the convolutions reach beyond."""
+            first = _folded(first.conv, first.layer_norm, clips)
         field, stride = self.layout.receptive_field, self.layout.stride
-        frames, most = (len(samples) - field) // stride + 1, PIECE_FRAMES[samples.device.type]
+        frames, pieces = self._frames(clips.shape[1]), []
         for start in range(0, frames, most):
             last = min(start + most, frames) - 1
-            yield samples[start * stride : last * stride + field]
+            stream = first(clips[:, None, start * stride : last * stride + field])  # which overlaps with the next
+            for block in others:
+                stream = block(stream)
+            pieces.append(stream.transpose(1, 2))
+        return torch.cat(pieces, dim=1)
+
+    def _frames(self, samples: int) -> int:
+        return (samples - self.layout.receptive_field) // self.layout.stride + 1
+
+    def _frames_at_once(self, device: torch.device) -> int:
+        """As many as the first convolution writes `PIECE_VALUES` for, at least one."""
+        channels, stride = (int(self.layout.settings[key][0]) for key in ("conv_dim", "conv_stride"))
+        return max(1, PIECE_VALUES[device.type] * stride // (channels * self.layout.stride))
 
     def _silence(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor | None:
         mask: Tensor | None = self._running.mask

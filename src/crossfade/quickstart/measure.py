@@ -1,24 +1,27 @@
 """What frozen features know of the embedded tasks: `crossfade.probe`, and intervals over several tasks together."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
+from crossfade.probing.cache import Cache
+from crossfade.probing.exam import Exam
 from crossfade.probing.results import Result
-from crossfade.probing.run import probe
+from crossfade.probing.run import sit
+from crossfade.probing.upstreams import open_upstream
 from crossfade.quickstart.pack import DOMAINS
 
 RESAMPLES = 2000
 
 
-def judge(encoder: Path, tasks: str | Sequence[str], seed: int) -> list[Result]:
-    """An encoder on tasks, speech first, then by name: as `crossfade probe` does, on the processor, nothing kept."""
-    with TemporaryDirectory(prefix="crossfade-quickstart-") as cache:
-        results = probe(encoder, tasks, seed=seed, device="cpu", cache=cache)
+def judge(encoder: Path, exam: Exam) -> list[Result]:
+    """An encoder's results, speech first, then by task: as `crossfade probe` has them, on the processor, none kept."""
+    with TemporaryDirectory(prefix="crossfade-quickstart-") as folder:
+        results = sit(exam, open_upstream(str(encoder), "cpu"), Cache(folder))
     return sorted(results, key=lambda result: (DOMAINS.index(result.task.domain), result.task.name))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,17 +22,18 @@ from crossfade.encoders.model import load_model
 from crossfade.encoders.sidecars import normalise
 from crossfade.encoders.writer import output_folder
 from crossfade.merging import merge
+from crossfade.probing.exam import Exam, set_exam
 from crossfade.probing.results import Result
 from crossfade.probing.tasks import EMBEDDED
 from crossfade.progress import SILENT, Progress
 from crossfade.quickstart.measure import correctness, interval, judge, resampled_accuracy
-from crossfade.quickstart.pack import DOMAINS, ENCODERS, SOURCES, Domain, calibration_folders
+from crossfade.quickstart.pack import DOMAINS, SOURCES, Domain, calibration_folders, encoder
 from crossfade.report.figures import draw_matches, draw_sweep, require_plots
 from crossfade.report.page import write_page
 
 WEIGHTS = (0.9, 0.7, 0.5)
 WITHOUT_RESIDUAL = ("conv", "feed_forward", "attention")
-UNALIGNED = "linear"
+UNALIGNED, LONGEST = "linear", "regression"
 CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 110
 """What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""
 
@@ -86,18 +88,20 @@ def run(output: str | Path, *, seed: int = 0, overwrite: bool = False, progress:
     require_plots()
     started = time.monotonic()
     seconds: dict[str, float] = {}
-    speech, music = open_encoder(ENCODERS["speech"]), open_encoder(ENCODERS["music"])
+    speech, music = open_encoder(encoder("speech")), open_encoder(encoder("music"))
     calibration = calibration_folders()
     with output_folder(Path(output), overwrite=overwrite) as draft, one_thread():
         alignments = align_both(draft, speech, music, seed, progress)
         changes = {name: largest_change(music, draft / f"music-{name}", found) for name, found in alignments.items()}
         seconds["align"] = time.monotonic() - started
-        merged = merge_all(draft, speech, music, alignments, calibration, seed, progress)
-        seconds["merge"] = time.monotonic() - started - seconds["align"]
-        models = {("speech alone", None): speech.folder, ("music alone", None): music.folder, **merged}
-        found = measure_all(models, TASKS, seed, progress)
+        models: dict[Key, Callable[[], Path]] = {
+            ("speech alone", None): lambda: speech.folder,
+            ("music alone", None): lambda: music.folder,
+            **merges(draft, speech, music, alignments, calibration, seed),
+        }
+        found = measure_all(models, set_exam(TASKS, seed=seed), progress)
         rows = rows_of(found, seed)
-        seconds["measure"] = time.monotonic() - started - seconds["align"] - seconds["merge"]
+        seconds["merge and measure"] = time.monotonic() - started - seconds["align"]
         story = Story(
             path=Path(output),
             rows=tuple(rows),
@@ -155,21 +159,20 @@ def largest_change(encoder: Encoder, rewritten: Path, alignment: Alignment) -> f
 Key = tuple[str, float | None]
 
 
-def merge_all(
+def merges(
     folder: Path,
     speech: Encoder,
     music: Encoder,
     alignments: Mapping[str, Alignment],
     calibration: Mapping[Domain, Path],
     seed: int,
-    progress: Progress,
-) -> dict[Key, Path]:
-    """Merge in every way of the table at every weight; the folder of each merge."""
+) -> dict[Key, Callable[[], Path]]:
+    """What merges in every way of the table at every weight and gives the folder of the merge."""
     ways: dict[str, dict[str, Any]] = {
         UNALIGNED: {"align": "none"},
         "aligned": {"alignment": alignments["aligned"]},
         "aligned, residual": {"alignment": alignments["aligned-with-residual"]},
-        "regression": {
+        LONGEST: {
             "alignment": alignments["aligned-with-residual"],
             "method": "regression",
             "reference_audio": calibration["speech"],
@@ -178,25 +181,21 @@ def merge_all(
             "seconds": CLIP_SECONDS,
         },
     }
-    merged: dict[Key, Path] = {
-        (name, weight): folder / f"{name.replace(',', '').replace(' ', '-')}-{weight:g}"
-        for weight in WEIGHTS
-        for name in ways
-    }
 
-    def job(key: Key) -> None:
-        merge(speech, music, merged[key], weight=key[1] or 0.0, seed=seed, **ways[key[0]])
+    def job(name: str, weight: float) -> Path:
+        output = folder / f"{name.replace(',', '').replace(' ', '-')}-{weight:g}"
+        merge(speech, music, output, weight=weight, seed=seed, **ways[name])
+        return output
 
-    in_parallel(job, list(merged), "merging", progress)
-    return merged
+    return {(name, weight): partial(job, name, weight) for weight in WEIGHTS for name in ways}
 
 
-def measure_all(
-    models: Mapping[Key, Path], tasks: str | Sequence[str], seed: int, progress: Progress
-) -> dict[Key, list[Result]]:
-    """What every model knows of every task."""
-    judged = in_parallel(lambda folder: judge(folder, tasks, seed), list(models.values()), "measuring", progress)
-    return dict(zip(models, judged, strict=True))
+def measure_all(models: Mapping[Key, Callable[[], Path]], exam: Exam, progress: Progress) -> dict[Key, list[Result]]:
+    """Make every model and see what it knows; what takes longest comes first, so that nothing waits for it."""
+    order = sorted(models, key=lambda key: key[0] != LONGEST)
+    judged = in_parallel(lambda key: judge(models[key](), exam), order, "merging and measuring", progress)
+    found = dict(zip(order, judged, strict=True))
+    return {key: found[key] for key in models}
 
 
 @contextmanager

@@ -159,19 +159,19 @@ def test_every_file_is_hashed_once_in_a_run(
 
 
 def test_models_after_the_first_hear_what_was_decoded(
-    probe: Probe, pitches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pitches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = list[str]()
 
     def watched(clip: clips.Clip, *rest: Any) -> Tensor:
-        decoded.append(clip.name)
+        decoded.append(Path(clip.name).name)
         return clips.hear(clip, *rest)
 
     monkeypatch.setattr(sounds, "hear", watched)
-    found = probe(["logmel", "fbank"], pitches, head="knn", cache=tmp_path / "together")
+    found = crossfade.probe(["logmel", "fbank"], pitches, head="knn", cache=tmp_path / "together")
     names = sorted(row["path"] for row in _rows(pitches))
     assert sorted(decoded) == names
-    alone = [probe(name, pitches, head="knn", cache=tmp_path / name) for name in ("logmel", "fbank")]
+    alone = [crossfade.probe(name, pitches, head="knn", cache=tmp_path / name) for name in ("logmel", "fbank")]
     assert sorted(decoded) == sorted(names * 3)
     assert same(found) == same([result for (result,) in alone])
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.audio.sources import AudioFile
-from crossfade.distillation.clips import Clip, Grid, Plan, Planner, corpus_shares, cut, list_clips
+from crossfade.distillation.clips import Clip, Grid, Plan, Planner, corpus_shares, cut, drawn, list_clips
 from crossfade.distillation.recipe import Corpus
 from crossfade.errors import InputError
 
@@ -141,3 +141,16 @@ def test_files_become_clips(tmp_path: Path) -> None:
         InputError, match=r"data\[1\] .*short: no usable sound; first: .*too short: 1600 samples of 1700"
     ):
         list_clips(corpora, GRID, shortest=[400, 1700], longest=6400)
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=40), most=st.integers(1, 400))
+def test_hours_are_whole_files_drawn_once(lengths: list[int], most: int) -> None:
+    files = [(AudioFile(str(number), Path(str(number))), samples) for number, samples in enumerate(lengths)]
+
+    kept = drawn(files, most)
+
+    assert kept == drawn(files, most)
+    assert kept == [file for file in files if file in kept]
+    assert len(kept) == 1 or sum(samples for _, samples in kept) <= most
+    assert sum(samples for _, samples in kept) > min(sum(lengths), most) - max(lengths)
+    assert set(drawn(files, most / 2)) <= set(kept)

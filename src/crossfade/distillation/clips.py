@@ -89,14 +89,21 @@ def list_clips(
     count = itertools.count()
     for number, (corpus, least) in enumerate(zip(corpora, shortest, strict=True)):
         (files,) = find_audio(corpus.source)
-        found: list[Clip] = []
+        usable: list[tuple[AudioFile, int]] = []
         lengths = ahead(partial(_promised, rate=grid.rate), files, READERS)
         for file, samples in zip(files, lengths, strict=True):
             if isinstance(samples, str) or samples < least:
                 reason = samples if isinstance(samples, str) else f"too short: {samples} samples of {least} needed"
                 skipped.append(Skipped(file.name, reason))
             else:
-                found += [Clip(next(count), file, number, start, length) for start, length in cut(samples, longest)]
+                usable.append((file, samples))
+        if corpus.hours is not None:
+            usable = drawn(usable, corpus.hours * 3600 * grid.rate)
+        found = [
+            Clip(next(count), file, number, start, length)
+            for file, samples in usable
+            for start, length in cut(samples, longest)
+        ]
         if not found:
             first = "; ".join(f"{skip.name}: {skip.reason}" for skip in skipped[-len(files) :][:3])
             raise InputError(f"data[{number}] {corpus.source}: no usable sound; first: {first}")
@@ -110,6 +117,19 @@ def _promised(file: AudioFile, rate: int) -> int | str:
         return round(audio_seconds(file) * rate)
     except UnreadableError as error:
         return str(error)
+
+
+def drawn(files: Sequence[tuple[AudioFile, int]], most_samples: float) -> list[tuple[AudioFile, int]]:
+    """Of files with their samples as many as hold `most_samples`, at least one, in their order; always the same."""
+    order = list(range(len(files)))
+    Random("hours").shuffle(order)
+    totals = itertools.accumulate(files[place][1] for place in order)
+    kept = {
+        place
+        for rank, (place, total) in enumerate(zip(order, totals, strict=True))
+        if total <= most_samples or not rank
+    }
+    return [file for place, file in enumerate(files) if place in kept]
 
 
 def cut(samples: int, longest: int) -> list[tuple[int, int]]:

@@ -90,12 +90,16 @@ class Teacher(Strict):
 
 
 class Corpus(Strict):
-    """Where sound is from: as `--audio` of `crossfade align`. `share` of what is heard comes from here."""
+    """Where sound is from: as `--audio` of `crossfade align`. `share` of what is heard comes from here.
+
+    hours: no more than that of it is used, whole files that are drawn once for all recipes and seeds.
+    """
 
     source: str
     domain: str | None = None
     share: Positive | None = None
     """None: as much as it is long."""
+    hours: Positive | None = None
 
 
 class Objective(Strict):

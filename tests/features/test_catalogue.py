@@ -46,7 +46,7 @@ def test_every_signal_says_what_it_gives() -> None:
                 assert bool(found.isfinite().all())
         keys.add((name, signal.sha256, str(signal.facts)))
         assert (signal.parameters == 0) == (signal.sha256 is None)
-    assert len(keys) == len(SIGNALS) == 14
+    assert len(keys) == len(SIGNALS) == 16
 
 
 def test_licences_of_weights() -> None:

@@ -67,15 +67,18 @@ def expected(mel: Values) -> tuple[Values, Values, Values]:
 
 
 def test_frames_and_tags_are_those_of_the_published_network(index: Path) -> None:
-    frames, tags = open_musicnn("mtt", CPU, weights=index), open_musicnn("msd", CPU, tags=True, weights=index)
+    frames, tags = open_musicnn("mtt", CPU, weights=index), open_musicnn("msd", CPU, part="tags", weights=index)
     clip = noise(10_000)
-    layers, _, said = expected(log_mel(clip).double().numpy())
+    front = open_musicnn("mtt", CPU, part="front", weights=index)
+    layers, heard, said = expected(log_mel(clip).double().numpy())
     found = frames.listen([clip])[0]
     assert found.shape == (3, 40, 64)
     torch.testing.assert_close(found, torch.from_numpy(layers).float(), atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(front.listen([clip])[0][0], torch.from_numpy(heard).float(), atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(tags.listen([clip])[0][0, 0], torch.from_numpy(said).float(), atol=1e-5, rtol=0)
     assert (frames.layers, frames.width, frames.frames_per_second, frames.offset) == (3, 64, 62.5, 0.0)
     assert (tags.layers, tags.width, tags.hop) == (1, 50, 187 * 256)
+    assert (front.layers, front.width, front.hop, front.parameters) == (1, 561, 256, frames.parameters)
     assert tags.offset == pytest.approx(1.488)
     # 0.79 million, as published; the statistics of the norms are not counted.
     assert frames.parameters == tags.parameters == 787_159
@@ -83,7 +86,7 @@ def test_frames_and_tags_are_those_of_the_published_network(index: Path) -> None
 
 
 def test_tags_are_those_of_whole_patches_of_three_seconds(index: Path) -> None:
-    signal = open_musicnn("mtt", CPU, tags=True, weights=index)
+    signal = open_musicnn("mtt", CPU, part="tags", weights=index)
     clip = noise(2 * 187 * 256 + 9000)  # two patches and a remainder
     found = signal.listen([clip])[0]
     assert found.shape == (1, 2, 50)

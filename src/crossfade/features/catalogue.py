@@ -26,8 +26,10 @@ SIGNALS: dict[str, Callable[[torch.device], Signal]] = {
     "crepe-tiny-hidden": partial(open_crepe, "tiny", hidden=True),
     "musicnn-mtt": partial(open_musicnn, "mtt"),
     "musicnn-msd": partial(open_musicnn, "msd"),
-    "musicnn-mtt-tags": partial(open_musicnn, "mtt", tags=True),
-    "musicnn-msd-tags": partial(open_musicnn, "msd", tags=True),
+    "musicnn-mtt-front": partial(open_musicnn, "mtt", part="front"),
+    "musicnn-msd-front": partial(open_musicnn, "msd", part="front"),
+    "musicnn-mtt-tags": partial(open_musicnn, "mtt", part="tags"),
+    "musicnn-msd-tags": partial(open_musicnn, "msd", part="tags"),
 }
 """Name -> what opens it on a device. Raises InputError where the package with its weights is not installed."""
 

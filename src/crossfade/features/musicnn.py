@@ -5,7 +5,7 @@ that are tall (timbre) or long (tempo), three convolutions over time, and two de
 maximum. Here as PyTorch modules with the weights of the package musicnn, whose TensorFlow 1 need not be there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,9 @@ from crossfade.features.weights import installed_file, load_tensorflow, paramete
 
 Corpus = Literal["mtt", "msd"]
 """What a network learned to tag: MagnaTagATune or the Million Song Dataset."""
+
+Part = Literal["front", "middle", "tags"]
+"""What of it is heard."""
 
 REQUIREMENT = "musicnn==0.1.0"
 RATE, TRANSFORM, HOP, BANDS = 16000, 512, 256, 96
@@ -126,6 +129,17 @@ class FrameListener:
 
 
 @dataclass(frozen=True)
+class FrontListener:
+    """The front end over a whole clip, whose kernels hear timbre and tempo."""
+
+    model: Musicnn
+
+    def __call__(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """(1, frames, 561) of every clip (samples,): what the package calls timbral and temporal, side by side."""
+        return [self.model(log_mel(clip))[0][None] for clip in clips]
+
+
+@dataclass(frozen=True)
 class TagListener:
     """Tags of one patch of three seconds after another; a shorter clip is a patch, a remainder is left out."""
 
@@ -141,8 +155,15 @@ class TagListener:
         return torch.stack([self.model.tag(*self.model(patch)) for patch in whole])
 
 
-def open_musicnn(corpus: Corpus, device: torch.device, *, tags: bool = False, weights: Path | None = None) -> Signal:
-    """musicnn as a signal: three layers of frames 16 ms apart, or with `tags` fifty tags every three seconds.
+LISTENERS: dict[Part, Callable[[Musicnn], Callable[[Sequence[Tensor]], list[Tensor]]]] = {
+    "front": FrontListener,
+    "middle": FrameListener,
+    "tags": TagListener,
+}
+
+
+def open_musicnn(corpus: Corpus, device: torch.device, *, part: Part = "middle", weights: Path | None = None) -> Signal:
+    """A part of musicnn as a signal: frames 16 ms apart (front: one layer, middle: three), or tags every three seconds.
 
     `weights` is an .index of TensorFlow, else that of the installed package. Raises InputError: the package is not
     installed, or its weights are damaged or of another shape.
@@ -152,15 +173,16 @@ def open_musicnn(corpus: Corpus, device: torch.device, *, tags: bool = False, we
     model = Musicnn()
     load_tensorflow(model, bundle, LAYERS)
     model.to(device)
+    tags = part == "tags"
     return Signal(
-        listen=TagListener(model) if tags else FrameListener(model),
+        listen=LISTENERS[part](model),
         rate=RATE,
         hop=HOP * PATCH if tags else HOP,
-        layers=1 if tags else MIDDLE,
-        width=TAGS if tags else WIDTH,
+        layers=MIDDLE if part == "middle" else 1,
+        width={"front": FRONT_WIDTH, "middle": WIDTH, "tags": TAGS}[part],
         offset=(PATCH - 1) / 2 * HOP / RATE if tags else 0.0,
         minimum_samples=TRANSFORM // 2 + 1,
         parameters=parameters(model),
         sha256=bundle.sha256(),
-        facts={"tags": tags},
+        facts={"part": part},
     )

@@ -4,6 +4,7 @@
     crossfade.align(reference, other, audio, output=...)    OTHER rewritten in REFERENCE's basis, the same function
     crossfade.merge(reference, other, output, weight=0.9)   one encoder, an ordinary Hugging Face folder
     crossfade.distill(recipe, output)                       one small student of many unlike teachers
+    crossfade.vectors.extract(student, base, output)        what training added to a base; .combine(...) weighs and adds
     crossfade.probe(models, tasks, output)                  what frozen encoders know of tasks
     crossfade.compare(results, ...)                         which differences are real
 
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from crossfade import vectors as vectors
     from crossfade.alignment import align as align
     from crossfade.distillation.run import distill as distill
     from crossfade.encoders.plan import plan as plan
@@ -33,10 +35,12 @@ _HOMES = {
     "plan": "crossfade.encoders.plan",
     "probe": "crossfade.probing",
 }
-__all__ = ["InputError", "align", "compare", "distill", "merge", "plan", "probe"]
+__all__ = ["InputError", "align", "compare", "distill", "merge", "plan", "probe", "vectors"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "vectors":
+        return import_module("crossfade.vectors")
     if name not in _HOMES:
         raise AttributeError(f"module 'crossfade' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

@@ -331,7 +331,7 @@ def test_the_api_is_one_screen_and_lazy() -> None:
     script = "import crossfade, sys; print('torch' in sys.modules, dir(crossfade))"
     assert (
         in_a_process(script).stdout
-        == "False ['InputError', '__version__', 'align', 'compare', 'distill', 'merge', 'plan', 'probe']\n"
+        == "False ['InputError', '__version__', 'align', 'compare', 'distill', 'merge', 'plan', 'probe', 'vectors']\n"
     )
     assert crossfade.InputError is InputError
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

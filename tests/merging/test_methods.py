@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from crossfade.errors import InputError
-from crossfade.merging.methods import LAYERWISE, METHODS, dare, find_method, linear, slerp, task_arithmetic, ties, trim
+from crossfade.merging.arithmetic import trim
+from crossfade.merging.methods import LAYERWISE, METHODS, dare, find_method, linear, slerp, task_arithmetic, ties
 
 SHAPES = [(5,), (7, 3), (4, 3, 2), (1, 4, 1, 1)]
 weights = st.integers(0, 100).map(lambda percent: percent / 100)

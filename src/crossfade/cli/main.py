@@ -26,6 +26,7 @@ from crossfade.cli.plan import plan
 from crossfade.cli.probe import probe
 from crossfade.cli.quickstart import quickstart
 from crossfade.cli.report import report
+from crossfade.cli.vector import vector
 from crossfade.errors import InputError
 
 BAD_INPUT = 2
@@ -68,6 +69,7 @@ def verbs(
 
 for verb in (plan, align, merge, distill, probe, compare, report, quickstart):
     app.command()(verb)
+app.add_typer(vector, name="vector")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ class Encoder:
                 info = self.checkpoint.infos[name]
                 sizes[info.dtype] = sizes.get(info.dtype, 0) + info.bytes
         return max(sizes, key=lambda dtype: sizes[dtype])
+
+    @property
+    def widest_dtype(self) -> torch.dtype:
+        """The narrowest dtype that holds every stored value as it is."""
+        stored = {self.checkpoint.infos[name].dtype for names in self.stored.values() for name in names}
+        return reduce(torch.promote_types, (dtype for dtype in stored if dtype.is_floating_point))
 
     @cached_property
     def sha256(self) -> str:
@@ -224,6 +230,15 @@ class EncoderWriter:
             parts = {name: tensor}
         for part, value in parts.items():
             self.writer.write(part, value.to(self.infos[part].dtype))
+
+    def copy(self, encoder: Encoder, name: str) -> None:
+        """Write the tensor `name` as `encoder` stores it: to the bit, where its dtype fits into this one's."""
+        stored = encoder.stored[name]
+        if len(stored) == 1:
+            self.write(name, encoder.read(name))
+            return
+        for part, spelling in zip(PARAMETRIZED, stored, strict=True):
+            self.writer.write(part, encoder.checkpoint.read(spelling).to(self.infos[part].dtype))
 
     def write_all(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Write every tensor and finish the files."""

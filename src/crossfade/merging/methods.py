@@ -2,11 +2,12 @@
 
 A method is called once per tensor with float32 tensors of one shape. What it asks for by name it gets: `reference`,
 `other` (aligned, if an alignment was asked for), `weight` (REFERENCE's share in [0, 1]), `base` (the common ancestor),
-`generator` (seeded for this tensor). Further keyword parameters with defaults are its settings.
+`generator` (seeded for this tensor). Further keyword parameters with defaults are its settings. Methods for task
+vectors get `base`, `vectors` and `weights` instead (`crossfade.merging.arithmetic`).
 """
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
@@ -14,14 +15,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crossfade.errors import InputError, nearest
+from crossfade.merging import arithmetic
 from crossfade.merging.regression import regression
 
 PROVIDED = ("reference", "other", "base", "weight", "generator")
+VECTOR_PROVIDED = ("base", "vectors", "weights", "generator")
 ENTRY_POINTS = "crossfade.methods"
 
 
@@ -79,15 +81,15 @@ def method(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]
     return register
 
 
-def describe_method(name: str, function: Callable[..., Tensor]) -> Method:
+def describe_method(name: str, function: Callable[..., Tensor], provided: Sequence[str] = PROVIDED) -> Method:
     """Read a method's settings from its signature; InputError when it asks for what it cannot get."""
     parameters = signature(function).parameters
     for key, parameter in parameters.items():
-        if key not in PROVIDED and parameter.default is Parameter.empty:
+        if key not in provided and parameter.default is Parameter.empty:
             raise InputError(
-                f"method {name}: parameter {key!r} has no default and is not one of {', '.join(PROVIDED)}; give it one"
+                f"method {name}: parameter {key!r} has no default and is not one of {', '.join(provided)}; give it one"
             )
-    return Method(name, function, {key: p.default for key, p in parameters.items() if key not in PROVIDED})
+    return Method(name, function, {key: p.default for key, p in parameters.items() if key not in provided})
 
 
 def find_method(name: str) -> Method:
@@ -104,7 +106,16 @@ def find_method(name: str) -> Method:
     )
 
 
-def _from_file(name: str) -> Method:
+def find_vector_method(name: str) -> Method:
+    """A method for task vectors by name, or from a user's file as `FILE.py:FUNCTION`. Raises InputError."""
+    if ".py:" in name:
+        return _from_file(name, VECTOR_PROVIDED)
+    if name not in VECTOR_METHODS:
+        raise InputError(f"method: {name!r} adds no task vectors; {nearest(name, VECTOR_METHODS)}, or FILE.py:NAME")
+    return VECTOR_METHODS[name]
+
+
+def _from_file(name: str, provided: Sequence[str] = PROVIDED) -> Method:
     file, _, function = name.rpartition(":")
     path = Path(file)
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -118,7 +129,7 @@ def _from_file(name: str) -> Method:
     if not callable(getattr(module, function, None)):
         known = [name for name in vars(module) if not name.startswith("_")]
         raise InputError(f"method: {file} has no function {function!r}; {nearest(function, known)}")
-    return describe_method(name, getattr(module, function))
+    return describe_method(name, getattr(module, function), provided)
 
 
 @method("linear")
@@ -152,44 +163,26 @@ def task_arithmetic(reference: Tensor, other: Tensor, base: Tensor, weight: floa
 def ties(
     reference: Tensor, other: Tensor, base: Tensor, weight: float, *, density: float = 0.2, scale: float = 1.0
 ) -> Tensor:
-    """TIES: trim both task vectors to their largest entries, elect a sign, average what agrees with it.
-
-    `density` is the share of entries kept, in (0, 1]. The elected sign has the larger weighted mass; agreeing entries
-    are averaged by weight.
-    """
-    vectors = trim(reference - base, density), trim(other - base, density)
-    shares = weight, 1.0 - weight
-    elected = torch.sign(linear(*vectors, weight))
-    total, mass = torch.zeros_like(base), torch.zeros_like(base)
-    for vector, share in zip(vectors, shares, strict=True):
-        agrees = (vector * elected > 0).float()
-        total.addcmul_(vector, agrees, value=share)
-        mass.add_(agrees, alpha=share)
-    return base + scale * total / mass.clamp_min(1e-12)
-
-
-def trim(vector: Tensor, density: float) -> Tensor:
-    """`vector` with all but its `density` largest entries (by magnitude) set to zero; ties with the last are kept."""
-    if not 0 < density <= 1:
-        raise InputError(f"density = {density!r}, expected a share of the entries above 0 and at most 1")
-    dropped = vector.numel() - max(1, round(density * vector.numel()))
-    if dropped < 1:
-        return vector
-    magnitude = vector.abs()
-    # numpy selects in half the time of torch.kthvalue, which also returns an index for every entry.
-    threshold = float(np.partition(magnitude.flatten().numpy(), dropped)[dropped])
-    return vector * (magnitude >= threshold)
+    """`arithmetic.ties` of both differences from the base."""
+    vectors = reference - base, other - base
+    return arithmetic.ties(base, vectors, (weight, 1.0 - weight), density=density, scale=scale)
 
 
 @method("dare")
 def dare(
     reference: Tensor, other: Tensor, base: Tensor, weight: float, generator: torch.Generator, *, drop: float = 0.9
 ) -> Tensor:
-    """DARE: drop each entry of a task vector with probability `drop`, rescale the rest by 1 / (1 - drop), then add."""
-    if not 0 <= drop < 1:
-        raise InputError(f"drop = {drop!r}, expected a probability of at least 0 and below 1")
-    merged = base.clone()
-    for vector, share in ((reference - base, weight), (other - base, 1.0 - weight)):
-        kept = torch.rand(vector.shape, generator=generator) >= drop
-        merged += share * vector * kept / (1.0 - drop)
-    return merged
+    """`arithmetic.dare` of both differences from the base."""
+    return arithmetic.dare(base, (reference - base, other - base), (weight, 1.0 - weight), generator, drop=drop)
+
+
+VECTOR_METHODS: dict[str, Method] = {
+    name: describe_method(name, function, VECTOR_PROVIDED)
+    for name, function in (
+        ("task-arithmetic", arithmetic.add),
+        ("ties", arithmetic.ties),
+        ("ties-secondary", arithmetic.ties_secondary),
+        ("dare", arithmetic.dare),
+    )
+}
+"""Methods that put any number of task vectors on a base, tensor by tensor."""

@@ -1,9 +1,10 @@
 """REFERENCE's share of each tensor: one number, or numbers by part and by layer."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from crossfade.errors import InputError, nearest
 
@@ -40,28 +41,42 @@ class Shares:
         return self.default
 
 
-def read_shares(weight: Any, layers: int) -> Shares:
+class Kind(NamedTuple):
+    """What a number must be, what it is without being told, and how to say so."""
+
+    holds: Callable[[float], bool]
+    default: float
+    words: str
+
+
+SHARE = Kind(lambda value: 0 <= value <= 1, 0.9, "a number from 0 (all OTHER) to 1 (all REFERENCE)")
+WEIGHT = Kind(math.isfinite, 1.0, "a finite number; below 0 takes the vector away")
+"""REFERENCE's share in a merge; a task vector's weight."""
+
+
+def read_shares(weight: Any, layers: int, kind: Kind = SHARE) -> Shares:
     """Shares from a number, or a mapping with `default`, parts, and `layers: {"0-3": number or parts}`.
 
-    Raises InputError for a share outside [0, 1], an unknown part and a layer that the encoder of `layers` layers lacks.
+    Raises InputError for what is no number of the `kind`, an unknown part and a layer that the encoder of `layers`
+    layers lacks.
     """
     if not isinstance(weight, Mapping):
-        return Shares(_share("weight", weight))
+        return Shares(_share("weight", weight, kind))
     known = {"default", "layers", *PARTS}
     for key in weight:
         if key not in known:
             raise InputError(f"weight: {key!r} is no part of an encoder; {nearest(str(key), known)}")
-    parts = {key: _share(f"weight: {key}", weight[key]) for key in PARTS if key in weight}
+    parts = {key: _share(f"weight: {key}", weight[key], kind) for key in PARTS if key in weight}
     whole, by_part = {}, {}
     for layer, value in _layers(weight.get("layers") or {}, layers):
         if not isinstance(value, Mapping):
-            whole[layer] = _share(f"weight: layers: {layer}", value)
+            whole[layer] = _share(f"weight: layers: {layer}", value, kind)
             continue
         for part, share in value.items():
             if part not in PARTS:
                 raise InputError(f"weight: layers: {part!r} is no part of an encoder; {nearest(str(part), PARTS)}")
-            by_part[layer, part] = _share(f"weight: layers: {layer}: {part}", share)
-    return Shares(_share("weight: default", weight.get("default", 0.9)), parts, whole, by_part)
+            by_part[layer, part] = _share(f"weight: layers: {layer}: {part}", share, kind)
+    return Shares(_share("weight: default", weight.get("default", kind.default), kind), parts, whole, by_part)
 
 
 def _layers(table: Any, layers: int) -> Iterator[tuple[int, Any]]:
@@ -77,7 +92,7 @@ def _layers(table: Any, layers: int) -> Iterator[tuple[int, Any]]:
             yield layer, value
 
 
-def _share(where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InputError(f"{where} = {value!r}, expected a number from 0 (all OTHER) to 1 (all REFERENCE)")
+def _share(where: str, value: Any, kind: Kind) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not kind.holds(value):
+        raise InputError(f"{where} = {value!r}, expected {kind.words}")
     return float(value)

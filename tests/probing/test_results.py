@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,13 @@ def test_a_torn_line_costs_only_itself(cut: int, tmp_path: Path) -> None:
     assert read_partial(output) == {"one": ONE}
     append_partial(output, "three", TWO)
     assert read_partial(output) == {"one": ONE, "three": TWO}
+
+
+def test_threads_share_a_journal(tmp_path: Path) -> None:
+    output, keys = tmp_path / "results.json", [str(number) for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: append_partial(output, key, ONE), keys))
+    assert {*read_partial(output)} == {*keys}
 
 
 @pytest.mark.parametrize(

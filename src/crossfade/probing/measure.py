@@ -28,7 +28,7 @@ from crossfade.probing.schema import Dataset, Fold, Head
 from crossfade.probing.significance import estimate
 from crossfade.probing.sounds import Sounds
 from crossfade.probing.splits import few_shot
-from crossfade.probing.upstreams import Upstream
+from crossfade.probing.upstreams import BESIDE, Upstream
 from crossfade.progress import Progress
 
 CLEAN = "clean"
@@ -233,7 +233,7 @@ def result(
     counts = {name: sum(len(getattr(fold, name)) for fold in dataset.folds) for name in ("train", "valid", "test")}
     return Result(
         model=ModelInfo(
-            name="+".join(_named(part.name) for part in upstream.parts or (upstream,)),
+            name=model_name(upstream),
             path=upstream.name,
             revision=upstream.revision,
             sha256=upstream.sha256,
@@ -265,9 +265,10 @@ def result(
     )
 
 
-def _named(model: str) -> str:
-    """A folder's name alone, a hub id as it is."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+def model_name(upstream: Upstream) -> str:
+    """What results call a model: a folder by its name alone, a hub id as it is, several with + between them."""
+    names = [part.name for part in upstream.parts or (upstream,)]
+    return BESIDE.join(Path(name).resolve().name if Path(name).is_dir() else name for name in names)
 
 
 def _in_split(dataset: Dataset, item: int) -> str:

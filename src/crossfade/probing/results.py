@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, JsonValue, ValidationError, model_validator
@@ -14,6 +15,7 @@ from crossfade.documents import Strict, first_fault
 from crossfade.errors import InputError
 
 SCHEMA = 1
+_APPENDING = Lock()
 
 
 def _listed(value: Any) -> Any:
@@ -217,12 +219,12 @@ def journal(output: str | Path) -> Path:
 def append_partial(output: str | Path, key: str, result: Result) -> None:
     """Add a result to the journal beside `output`, under a key that says all that decides it.
 
-    It is on the disk when this returns. A line that a killed run left torn is cut off first.
+    It is on the disk when this returns. A line that a killed run left torn is cut off first. Threads may share it.
     """
     path = journal(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"schema": SCHEMA, "key": key, "result": result.model_dump(mode="json")}) + "\n"
-    with path.open("ab+") as file:
+    with _APPENDING, path.open("ab+") as file:
         file.seek(max(0, file.tell() - 1))
         if file.read() not in (b"", b"\n"):
             file.truncate(len(_whole(path.read_bytes())))

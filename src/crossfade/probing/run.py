@@ -99,46 +99,42 @@ def sit(
     upstream: Upstream,
     cache: Cache,
     *,
+    model: str | None = None,
     output: str | Path | None = None,
     journal: Mapping[str, Result] | None = None,
     progress: Progress = SILENT,
 ) -> list[Result]:
     """Results of one model on every task of an exam; threads may sit the same exam, each with a cache of its own.
 
-    With `output`, each is noted beside it as soon as it is there; `journal` has those of an earlier run.
+    With `output`, each is noted beside it as soon as it is there; `journal` has those of an earlier run. There
+    `model` stands for the model, by default its name and the key of its features.
     """
-    return [
-        result
-        for dataset, question in exam.parts
-        for result in _one(upstream, dataset, question, exam.sounds, cache, output, journal or {}, progress)
-    ]
+    results: list[Result] = []
+    for dataset, question in exam.parts:
+        keys = _keys([upstream.name, upstream.key] if model is None else [model], dataset, question)
+        found = _noted(keys, journal or {})
+        if found is None:
+            cache.used.clear()  # by the task before, whose features may go now
+            found = measure(upstream, dataset, question, cache=cache, sounds=exam.sounds, progress=progress)
+            if output is not None:
+                for key, result in zip(keys, found, strict=True):
+                    append_partial(output, key, result)
+        results += found
+    return results
 
 
-def _one(
-    upstream: Upstream,
-    dataset: Dataset,
-    question: Question,
-    sounds: Sounds,
-    cache: Cache,
-    output: str | Path | None,
-    journal: Mapping[str, Result],
-    progress: Progress,
-) -> list[Result]:
-    """Results of one model on one task, from the journal of an earlier run where all of them are there."""
-    keys = _keys(upstream, dataset, question)
-    if all(key in journal for key in keys):
-        return [journal[key] for key in keys]
-    cache.used.clear()  # by the task before, whose features may go now
-    found = measure(upstream, dataset, question, cache=cache, sounds=sounds, progress=progress)
-    if output is not None:
-        for key, result in zip(keys, found, strict=True):
-            append_partial(output, key, result)
-    return found
+def noted(exam: Exam, model: str, journal: Mapping[str, Result]) -> list[Result] | None:
+    """What `sit` noted in an earlier run for a `model` that need not be there now; None unless it is all there."""
+    return _noted([key for dataset, question in exam.parts for key in _keys([model], dataset, question)], journal)
 
 
-def _keys(upstream: Upstream, dataset: Dataset, question: Question) -> list[str]:
-    """Stand for all that decides each result: that of clean sound, then that of each background."""
+def _noted(keys: Sequence[str], journal: Mapping[str, Result]) -> list[Result] | None:
+    return [journal[key] for key in keys] if all(key in journal for key in keys) else None
+
+
+def _keys(model: Sequence[str], dataset: Dataset, question: Question) -> list[str]:
+    """Stand for all that decides each result of a model: that of clean sound, then that of each background."""
     told = asdict(replace(question, backgrounds=()))  # without a copy of each file
     told["backgrounds"] = [[str(one), sound_hashes(one.files)] for one in question.backgrounds]
-    facts = [upstream.name, upstream.key, dataset.sha256, dataset.task.name, dataset.task.metric, told]
+    facts = [*model, dataset.sha256, dataset.task.name, dataset.task.metric, told]
     return [digest([*facts, number]) for number in range(1 + len(question.backgrounds))]

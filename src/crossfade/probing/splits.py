@@ -35,7 +35,7 @@ def assemble(
     for fold in folds:
         _check(task, items, fold, where)
     if task.kind == "verification" and not trials:
-        trials = _pairs(items, folds)
+        trials = pairs(items, folds)
     return _dataset(task, tuple(items), folds, tuple(trials))
 
 
@@ -159,10 +159,10 @@ def _groups(items: Sequence[Item]) -> list[Hashable]:
     return [index if item.group is None else item.group for index, item in enumerate(items)]
 
 
-def _pairs(items: Sequence[Item], folds: Sequence[Fold]) -> tuple[tuple[int, int, bool], ...]:
+def pairs(items: Sequence[Item], folds: Sequence[Fold]) -> tuple[tuple[int, int, bool], ...]:
     """Every pair of a fold's test items, evenly thinned where there are too many: data without trials of its own."""
-    pairs = [pair for fold in folds for pair in combinations(fold.test.tolist(), 2)]
-    kept = pairs[:: -(-len(pairs) // TRIALS)]
+    every = [pair for fold in folds for pair in combinations(fold.test.tolist(), 2)]
+    kept = every[:: -(-len(every) // TRIALS)]
     return tuple((first, second, items[first].label == items[second].label) for first, second in kept)
 
 

@@ -101,7 +101,7 @@ def open_upstream(
         if value not in known:
             raise InputError(f"{key} {value!r}: expected one of {', '.join(known)}")
     if len(names := split_name(name)) > 1:
-        return _side_by_side(name, [open_upstream(part, device, precision, window) for part in names])
+        return beside(name, [open_upstream(part, device, precision, window) for part in names])
     where = resolve_device(device)
     folder = Path(name).expanduser()
     if name in SIGNALS and not folder.is_dir():
@@ -149,8 +149,8 @@ def _is_folder(name: str) -> bool:
     return Path(name).expanduser().is_dir()
 
 
-def _side_by_side(name: str, parts: Sequence[Upstream]) -> Upstream:
-    """Several upstreams as one, whose layers are theirs concatenated.
+def beside(name: str, parts: Sequence[Upstream]) -> Upstream:
+    """Several upstreams as one, whose layers are theirs concatenated. Raises InputError for those that do not fit.
 
     Where their first frames stand for moments half a frame or more apart, frames that only one of them has are left out
     at the start; at the end all are cut to the shortest.

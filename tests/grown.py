@@ -24,7 +24,8 @@ def student_of(base: Path, path: Path, seed: int, *, amount: float = 0.1) -> Pat
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
             moved = tensor.float() + amount * torch.randn(tensor.shape, generator=generator)
-            moved.view(-1)[0] = -0.0
+            if "original0" not in name:  # a kernel position of norm 0 has no direction
+                moved.view(-1)[0] = -0.0
             tensors[name] = moved.to(tensor.dtype)
     save_file(tensors, path / "model.safetensors", {"format": "pt"})
     say_base(path, base)

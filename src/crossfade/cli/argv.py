@@ -3,7 +3,19 @@
 import re
 from collections.abc import Iterable, Iterator
 
-MANY = ("--audio", "--reference-audio", "--other-audio", "--set", "--task", "--data", "--noise", "--snr")
+MANY = (
+    "--audio",
+    "--reference-audio",
+    "--other-audio",
+    "--set",
+    "--task",
+    "--data",
+    "--noise",
+    "--snr",
+    "--at",
+    "--also",
+    "--beside",
+)
 NUMBER = re.compile(r"-\d+(\.\d+)?")
 
 

@@ -45,6 +45,12 @@ ScoreName = Annotated[
     ),
 ]
 Partial = Annotated[bool, Option("--partial", help="Score what is there, and name the tasks that are missing.")]
+Trust = Annotated[
+    bool, Option("--trust-base", help="The student does not say which base it is from; you know that it is this one.")
+]
+Total = Annotated[
+    float | None, Option("--sum", metavar="S", help="Refuse weights that do not add up to this.", show_default=False)
+]
 Json = Annotated[bool, Option("--json", help="End with the result as one line of JSON on standard output.")]
 
 POINTS = "conv,feed_forward,attention"

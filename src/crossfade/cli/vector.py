@@ -1,4 +1,4 @@
-"""crossfade vector extract, combine"""
+"""crossfade vector extract, combine, sweep"""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from crossfade.cli.options import MODEL, Json, Output, Overwrite, Quiet, Seed, settings
+from crossfade.cli.options import MODEL, Json, Output, Overwrite, Quiet, Seed, Total, Trust, settings
+from crossfade.cli.vector_sweep import sweep
 from crossfade.errors import InputError
 
 vector = typer.Typer(
@@ -18,9 +19,6 @@ vector = typer.Typer(
 
 Student = Annotated[str, Argument(metavar="STUDENT", help=f"An encoder trained from the base. {MODEL}")]
 Base = Annotated[str, Option("--base", metavar="BASE", help="The encoder that its training started from.")]
-Trust = Annotated[
-    bool, Option("--trust-base", help="The student does not say which base it is from; you know that it is this one.")
-]
 Words = Annotated[
     list[str],
     Argument(
@@ -33,9 +31,6 @@ Method = Annotated[
     str, Option(metavar="NAME", help="task-arithmetic, ties, ties-secondary, dare, or one of yours as FILE.py:NAME.")
 ]
 Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
-Total = Annotated[
-    float | None, Option("--sum", metavar="S", help="Refuse weights that do not add up to this.", show_default=False)
-]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     Option(help="How weights are stored.  [default: the widest of what counts]", show_default=False),
@@ -137,3 +132,6 @@ def weighted(words: list[str]) -> tuple[str | None, list[tuple[str | Path, float
     if not weights:
         raise InputError(f"'{words[0]}': expected vectors after the base, as in speech-vector=0.7")
     return base, weights
+
+
+vector.command()(sweep)

@@ -9,6 +9,7 @@ from typing import Any
 from crossfade.errors import InputError
 
 INK, GRID, COLOURS = "#1f2933", "#e4e7eb", ("#9aa5b1", "#2f80ed", "#27ae60", "#eb5757")
+MORE_COLOURS = (*COLOURS[1:], "#9b51e0", "#f2994a", "#56ccf2", "#6fcf97", "#bb6bd9", COLOURS[0])
 
 
 def require_plots() -> None:
@@ -68,3 +69,72 @@ def _draw_points(axes: Any, places: Sequence[float], rows: Sequence[Mapping[str,
         [row["average_interval"][1] - row["average"] for row in rows],
     ]
     axes.errorbar(places, middle, yerr=errors, fmt="o", color=colour, label=name, capsize=2)
+
+
+def draw_front(path: Path, points: Sequence[Mapping[str, Any]], domains: tuple[str, str], score: str) -> None:
+    """Scores of two domains against each other with 95 % intervals: a line for each way to mix, ends at the students.
+
+    What was measured as it is has a name and its number of parameters beside it.
+    """
+    across, up = domains
+    alone = [point for point in points if point["method"] in ("alone", "pair")]
+    ends = {tuple(point["weights"]): point for point in alone if point["weights"]}
+    with _figure(path, 7.5, 6) as axes:
+        methods = list(dict.fromkeys(point["method"] for point in points if point not in alone))
+        for place, method in enumerate(methods):
+            colour = MORE_COLOURS[place % len(MORE_COLOURS)]
+            own = [point for point in points if point["method"] == method]
+            if all(len(point["weights"]) == 2 for point in own):
+                line = sorted([*own, *(end for weights, end in ends.items() if sum(weights))], key=_first_weight)
+                axes.plot(*zip(*(_place(point, domains) for point in line), strict=True), color=colour, linewidth=1)
+            sizes = sorted({point["parameters"] for point in own})
+            _draw_spreads(axes, own, domains, colour, f"{method}, {' and '.join(_millions(size) for size in sizes)}")
+            for point in own:
+                label = ":".join(f"{weight:g}" for weight in point["weights"])
+                axes.annotate(label, _place(point, domains), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        _draw_spreads(axes, alone, domains, INK, "as they are")
+        for point in alone:
+            label = f"{point['name']}, {_millions(point['parameters'])}"
+            axes.annotate(label, _place(point, domains), fontsize=8, xytext=(5, -9), textcoords="offset points")
+        axes.set_xlabel(f"{across}: {score}", color=INK)
+        axes.set_ylabel(f"{up}: {score}", color=INK)
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _first_weight(point: Mapping[str, Any]) -> float:
+    return float(point["weights"][0])
+
+
+def _place(point: Mapping[str, Any], domains: Sequence[str]) -> tuple[float, ...]:
+    return tuple(point["standing"]["domains"][domain]["value"] for domain in domains)
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M"
+
+
+def _draw_spreads(
+    axes: Any, points: Sequence[Mapping[str, Any]], domains: Sequence[str], colour: str, name: str
+) -> None:
+    if not points:
+        return
+    spreads = [[point["standing"]["domains"][domain] for point in points] for domain in domains]
+    halves = [[(one["interval"][1] - one["interval"][0]) / 2 for one in own] for own in spreads]
+    places = [[one["value"] for one in own] for own in spreads]
+    axes.errorbar(*places, xerr=halves[0], yerr=halves[1], fmt="o", color=colour, label=name, elinewidth=0.4, ms=4)
+
+
+def draw_geometry(path: Path, geometry: Mapping[str, Any], measure: str) -> None:
+    """A measure of two encoders ("barrier" by stage, or "cka" by layer), unaligned and aligned."""
+    titles = {"barrier": "barrier at half, share of the output's variance", "cka": "linear CKA"}
+    lines = geometry[measure]
+    names = geometry["stages"] if measure == "barrier" else [f"{layer}" for layer in range(len(lines["parents"]))]
+    with _figure(path, 7, 3.5) as axes:
+        for colour, way in ((INK, "parents"), (COLOURS[0], "unaligned"), (COLOURS[1], "aligned")):
+            if way in lines:
+                label = "students with each other" if way == "parents" else f"mixture, {way}"
+                axes.plot(names, lines[way], "o-", color=colour, label=label)
+        axes.set_ylabel(titles[measure], color=INK)
+        axes.set_xlabel("stage" if measure == "barrier" else "layer (0: what enters the transformer)", color=INK)
+        axes.tick_params(axis="x", rotation=30)
+        axes.legend(frameon=False, fontsize=8)

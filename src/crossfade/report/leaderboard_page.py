@@ -27,9 +27,9 @@ def write_leaderboard(path: Path, board: Leaderboard, *, overwrite: bool = False
 
 def to_markdown(board: Leaderboard) -> str:
     """The leaderboard as a Markdown document."""
-    blocks = [f"# {TITLE}", _markdown_table(*main_table(board)), _legend(board)]
+    blocks = [f"# {TITLE}", markdown_table(*main_table(board)), _legend(board)]
     for heading, table in _details(board):
-        blocks += [f"## {heading}", _markdown_table(*table)]
+        blocks += [f"## {heading}", markdown_table(*table)]
     if board.notes:
         blocks += ["## Notes", "\n".join(f"- {note}" for note in board.notes)]
     return "\n\n".join(blocks) + "\n"
@@ -125,6 +125,7 @@ def chosen(result: Result) -> str:
     return "; ".join(dict.fromkeys(settings))
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; bars in cells are escaped."""
     lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -28,7 +28,7 @@ def write_page(path: Path, story: Mapping[str, Any], images: Sequence[str], sour
             "<h1>Two encoders, one merged, measured</h1>",
             f"<p>{EXPLANATION}</p>",
             html_table(*main_table(story["rows"])),
-            *(_picture(path.parent / image) for image in images),
+            *(picture(path.parent / image) for image in images),
             "<h2>Tasks</h2>",
             html_table(*task_table(story["rows"], story["tasks"])),
             "<h2>Exactness</h2>",
@@ -101,6 +101,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _picture(path: Path) -> str:
+def picture(path: Path) -> str:
+    """An image file inside the page."""
     encoded = base64.b64encode(path.read_bytes()).decode()
     return f"<img alt='{escape(path.stem)}' src='data:image/png;base64,{encoded}'>"

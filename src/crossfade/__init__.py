@@ -4,7 +4,7 @@
     crossfade.align(reference, other, audio, output=...)    OTHER rewritten in REFERENCE's basis, the same function
     crossfade.merge(reference, other, output, weight=0.9)   one encoder, an ordinary Hugging Face folder
     crossfade.distill(recipe, output)                       one small student of many unlike teachers
-    crossfade.vectors.extract(student, base, output)        what training added to a base; .combine(...) weighs and adds
+    crossfade.vectors.extract(student, base, output)        what training added to a base; .combine, .sweep, .search
     crossfade.probe(models, tasks, output)                  what frozen encoders know of tasks
     crossfade.compare(results, ...)                         which differences are real
 

@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 from grown import student_of
+from tones import tones
+
+from crossfade.cli.main import main
 
 Done = Callable[[list[Any]], dict[str, Any]]
 Refused = Callable[[list[Any]], str]
 WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSFADE_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +55,41 @@ def test_refusals(students: dict[str, Path], models: dict[str, Path], tmp_path: 
     assert "expected vectors after the base" in refused(["vector", "combine", models["ancestor"], *out])
     assert "no such folder" in refused(["vector", "combine", "nowhere=1", *out])
     assert "no such command 'extrct'" in refused(["vector", "extrct"]).lower()
+
+
+def test_sweep_then_search(
+    students: dict[str, Path], models: dict[str, Path], tmp_path: Path, done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = tones(tmp_path / "tones", "speech", 1)
+    given = [models["ancestor"], *students.values(), "--task", task]
+    words = ["--at", "1,0", "0.75,0.25", "--sum", 1, "--methods", "task-arithmetic,ties,linear"]
+    words += ["--set", "ties.density=0.5"]
+    told = done(["vector", "sweep", *given, *words, "-o", tmp_path / "sweep"])
+    names = ["speech", "task-arithmetic 0.75:0.25", "ties 0.75:0.25", "linear 0.75:0.25"]
+    assert [point["name"] for point in told["points"]] == names
+    assert told["recipe"]["parameters"] == {"ties": {"density": 0.5}}
+    compared = done(["compare", tmp_path / "sweep" / "results.json", "--reference", "speech"])
+    assert {found["model"] for found in compared["differences"]} == {*names[1:]}
+    words = ["--budget", 2, "--low", -0.5, "--start", "0.9,0.1"]
+    found = done(["vector", "search", *given, *words, "-o", tmp_path / "found"])
+    assert found["trace"][0]["weights"] == {"speech": {"default": 0.9}, "music": {"default": 0.1}}
+    assert len(found["trace"]) == 2
+    assert main(["probe", str(tmp_path / "found" / "winner"), "--task", str(task), "-o", str(tmp_path / "w.json")]) == 0
+    assert "Written to" in capsys.readouterr().out
+
+
+def test_refusals_of_sweep_and_search(
+    students: dict[str, Path], models: dict[str, Path], tmp_path: Path, refused: Refused
+) -> None:
+    given = [models["ancestor"], *students.values(), "-o", tmp_path / "out"]
+    assert "--task: expected what to measure" in refused(["vector", "sweep", *given])
+    assert "--task: expected what to measure" in refused(["vector", "search", *given])
+    asked = [*given, "--task", "embedded"]
+    assert "a sum of 1.1, expected 1" in refused(["vector", "sweep", *asked, "--at", "0.9,0.2", "--sum", 1])
+    assert "--set expects METHOD.KEY=VALUE" in refused(["vector", "sweep", *asked, "--set", "density=0.5"])
+    assert "did you mean 'aligned'?" in refused(["vector", "sweep", *asked, "--methods", "alined"])
+    assert "paper1_table is empty here" in refused(["vector", "sweep", *asked, "--score", "paper1_table", "--partial"])
+    assert "paper1_table is empty here" in refused(["vector", "search", *asked, "--score", "paper1_table", "--partial"])
+    other = [models["speech"], *students.values(), "--task", "embedded", "-o", tmp_path / "out"]
+    assert "was trained from another base" in refused(["vector", "sweep", *other])
+    assert "expected two encoders of one family" in refused(["vector", "search", models["another family"], *other[1:]])

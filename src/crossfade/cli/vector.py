@@ -1,4 +1,4 @@
-"""crossfade vector extract, combine, sweep"""
+"""crossfade vector extract, combine; sweep and search are next door"""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from crossfade.cli.options import MODEL, Json, Output, Overwrite, Quiet, Seed, Total, Trust, settings
+from crossfade.cli.vector_search import search
 from crossfade.cli.vector_sweep import sweep
 from crossfade.errors import InputError
 
@@ -135,3 +136,4 @@ def weighted(words: list[str]) -> tuple[str | None, list[tuple[str | Path, float
 
 
 vector.command()(sweep)
+vector.command()(search)

@@ -138,3 +138,29 @@ def test_sizes_beside_a_source_are_refused(tmp_path: Path) -> None:
         make_student(Student(start="layers", source=(teacher,), shape=Shape(layers=1, width=32)))
     with pytest.raises(InputError, match=r"layers = 9: .*teacher has"):
         make_student(Student(start="layers", source=(teacher,), shape=Shape(layers=9)))
+
+
+def loudness_heard(conv_bias: float) -> float:
+    """How far the student's CNN moves between a sound and the same sound 20 dB quieter, in parts of what it says."""
+    model, _, _ = make_student(Student(shape=SMALL, filters="gabor", conv_bias=conv_bias, seed=3))
+    sound = torch.randn(1, 3200, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        loud, quiet = (model.feature_extractor(level * sound) for level in (1.0, 0.1))
+    return float((loud - quiet).norm() / loud.norm())
+
+
+def test_biases_of_the_first_convolution_let_layer_norm_hear_loudness() -> None:
+    assert loudness_heard(0.0) < 0.01
+    assert loudness_heard(1.0) > 0.3
+
+
+def test_biases_change_no_other_weight() -> None:
+    without, biased = weights(Student(shape=SMALL, seed=3)), weights(Student(shape=SMALL, seed=3, conv_bias=1.0))
+    changed = [name for name, weight in without.items() if not torch.equal(weight, biased[name])]
+    assert changed == ["feature_extractor.conv_layers.0.conv.bias"]
+
+
+@pytest.mark.parametrize("student", [{"shape": {"conv_norm": "group"}}, {"start": "layers", "source": "teacher"}])
+def test_biases_are_for_a_random_student_of_layer_norm(student: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="`conv_bias` is for start 'random' with shape.conv_norm 'layer'"):
+        Student.model_validate({**student, "conv_bias": 1.0})

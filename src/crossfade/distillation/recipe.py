@@ -50,8 +50,17 @@ class Student(Strict):
     start: Initialisation = "random"
     source: Annotated[tuple[str, ...], Listed] = ()
     filters: Literal["random", "gabor"] = "random"
+    conv_bias: NotNegative = 0.0
+    """Standard deviation of the first convolution's biases, of a random student whose `conv_norm` is `layer`. Such a norm
+    brings every frame to variance 1, however loud; beside a bias, loud frames differ from quiet ones."""
     seed: int = 0
     dropout: Share = 0.1
+
+    @model_validator(mode="after")
+    def _biases(self) -> "Student":
+        if self.conv_bias and (self.start != "random" or self.shape.conv_norm != "layer"):
+            raise ValueError("`conv_bias` is for start 'random' with shape.conv_norm 'layer'; group norm has no biases")
+        return self
 
     @model_validator(mode="after")
     def _sources(self) -> "Student":

@@ -16,6 +16,7 @@ from crossfade.errors import InputError
 
 RATE = 16000
 GABOR_HERTZ, GABOR_PERIODS = (50.0, 7000.0), 8.0
+FIRST = "feature_extractor.conv_layers.0.conv"
 PROJECTION = "feature_projection.projection"
 
 Tensors = Mapping[str, Tensor]
@@ -32,12 +33,13 @@ def make_student(student: Student) -> tuple[nn.Module, Preprocessing, dict[str, 
     facts = {"start": student.start, "sources": [{"name": one.name, "sha256": one.sha256} for one in sources]}
     if not sources:
         shape = student.shape
-        model = _random(_config(shape, student.dropout), student.seed)
+        model = _random(_config(shape, student.dropout), student.seed, student.conv_bias)
         if student.filters == "gabor":
-            weight = model.get_parameter("feature_extractor.conv_layers.0.conv.weight")
+            weight = model.get_parameter(f"{FIRST}.weight")
             weight.data.copy_(gabor_filters(len(weight), weight.shape[-1], student.seed)[:, None])
         heard = Preprocessing(RATE, shape.normalise, return_attention_mask=shape.conv_norm == "layer")
-        return model, heard, facts | {"filters": student.filters, "seed": student.seed}
+        drawn = {"filters": student.filters, "conv_bias": student.conv_bias, "seed": student.seed}
+        return model, heard, facts | drawn
     config, heard = _borrowed(student, sources)
     model = _random(config, student.seed)
     load_tensors(model, _STARTS[student.start](sources, _names(sources[0], config["num_hidden_layers"])))
@@ -96,13 +98,18 @@ def _regularisation(dropout: float) -> dict[str, Any]:
     return dict.fromkeys(names, dropout) | off
 
 
-def _random(config: Mapping[str, Any], seed: int) -> nn.Module:
-    """Weights as transformers draws them, from `seed`; the caller's random numbers go on as if nothing was drawn."""
+def _random(config: Mapping[str, Any], seed: int, conv_bias: float = 0.0) -> nn.Module:
+    """Weights as transformers draws them, from `seed`; the caller's random numbers go on as if nothing was drawn.
+
+    It has biases of convolutions start at 0; those of the first may be drawn with the deviation `conv_bias`.
+    """
     from transformers import HubertConfig, HubertModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = HubertModel(HubertConfig.from_dict(dict(config)))
+        if conv_bias:
+            model.get_parameter(f"{FIRST}.bias").data.normal_(0, conv_bias)
     return model.train()
 
 

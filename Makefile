@@ -56,11 +56,11 @@ $(TEACHERS_READY): $(READY)
 	@touch $@
 
 teachers/whisper-base/model.bin: | $(READY)
-	$(BIN)/python scripts/fetch_teachers.py teachers --work work
+	$(BIN)/python scripts/fetch_teachers.py teachers --downloads downloads
 
 # The file that is written last of all below corpora.
 corpora/SOURCES.md: | $(READY)
-	$(BIN)/python scripts/build_distil_corpora.py corpora --work work
+	$(BIN)/python scripts/build_distil_corpora.py corpora --downloads downloads
 
 # A training that was interrupted goes on where it was; one whose recipe changed begins again.
 distil = $(BIN)/crossfade distill $< --output $(@D) --overwrite $(ARGS)

@@ -1,12 +1,12 @@
 """Builds what small encoders are distilled on, real speech and music without labels, from openly available packages.
 
-    python scripts/build_distil_corpora.py /tmp/corpora --work /tmp/audio-pack
+    python scripts/build_distil_corpora.py /tmp/corpora --downloads /tmp/audio-pack
 
 Writes the folders `speech`, `same_voices` and `music` (16 kHz FLAC, 0.3 to 10 seconds, and `manifest.jsonl` with path,
 group, source and licence) and `SOURCES.md`, which says what was held out, so that encoders can be measured afterwards.
 
 Needs: soundfile, soxr, numpy and pyyaml; `apt-get` with the lists of Debian 12 (run `apt-get update` first),
-`dpkg-deb`, `npm` and `fluidsynth` on the path; 3 GB below --work, where downloads are kept and used again. Package
+`dpkg-deb`, `npm` and `fluidsynth` on the path; 3 GB below --downloads, kept there and used again. Package
 versions and seeds are fixed, so a second run gives the same files.
 """
 
@@ -74,12 +74,12 @@ The pack's calibration sounds measure nothing and are not held out.
 """
 
 
-def build(output: Path, work: Path) -> None:
+def build(output: Path, downloads: Path) -> None:
     """Every folder below `output`; those that were there go. Raises FetchError."""
     packages.require("apt-get", "dpkg-deb", "npm", "fluidsynth")
-    found = packages.fetch_all(work.resolve(), DEBIAN, packages.NPM)
-    held = held_out(found, build_probe_tasks.tasks(found, work / "render"), PACK)
-    folders = _folders(found, held, work / "render" / "distil")
+    found = packages.fetch_all(downloads.resolve(), DEBIAN, packages.NPM)
+    held = held_out(found, build_probe_tasks.tasks(found, downloads / "render"), PACK)
+    folders = _folders(found, held, downloads / "render" / "distil")
     hours = {name: write_clips(heard, output / name) for name, heard in folders.items()}
     (output / "SOURCES.md").write_text(_sources(hours, found), encoding="utf-8")
 
@@ -118,10 +118,12 @@ def _sources(samples: Mapping[str, Counter[Origin]], found: Mapping[str, package
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="where the folders are written")
-    parser.add_argument("--work", type=Path, default=Path("work"), help="where downloads and renderings are kept")
+    parser.add_argument(
+        "--downloads", type=Path, default=Path("downloads"), help="where downloads and renderings are kept"
+    )
     options = parser.parse_args()
     try:
-        build(options.output, options.work)
+        build(options.output, options.downloads)
     except packages.FetchError as error:
         sys.exit(f"error: {error}")
 

@@ -1,13 +1,13 @@
 """Builds labelled tasks of real sound, to measure encoders on, from openly available packages.
 
-    python scripts/build_probe_tasks.py --output /tmp/probe-data --work /tmp/audio-pack
+    python scripts/build_probe_tasks.py --output /tmp/probe-data --downloads /tmp/audio-pack
 
 Writes one labelled folder a task (`crossfade probe MODEL --task FOLDER`) and `SOURCES.md`. The sounds are for measuring
 and are not part of the project: their licences, one a row, differ.
 
 Needs: soundfile, soxr, numpy and pyyaml; `apt-get` with the lists of Debian 12 (run `apt-get update` first), `dpkg-deb`
-and `fluidsynth` on the path; 1.5 GB below --work, where downloads are kept and used again. Package versions and seeds
-are fixed, so a second run gives the same files.
+and `fluidsynth` on the path; 1.5 GB below --downloads, kept there and used again. Package versions and seeds are
+fixed, so a second run gives the same files.
 """
 
 import argparse
@@ -49,10 +49,10 @@ INTRODUCTION = (
 )
 
 
-def build(output: Path, work: Path) -> None:
+def build(output: Path, downloads: Path) -> None:
     """Every task below `output`; tasks that were there go."""
-    found = packages.fetch_all(work.resolve(), DEBIAN, {})
-    origins = {task.name: write(task, output / task.name) for task in tasks(found, work / "render")}
+    found = packages.fetch_all(downloads.resolve(), DEBIAN, {})
+    origins = {task.name: write(task, output / task.name) for task in tasks(found, downloads / "render")}
     (output / "SOURCES.md").write_text(_sources(origins), encoding="utf-8")
 
 
@@ -74,9 +74,9 @@ def _sources(origins: Mapping[str, set[Origin]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="where the task folders are written")
-    parser.add_argument("--work", type=Path, required=True, help="where downloads and renderings are kept")
+    parser.add_argument("--downloads", type=Path, required=True, help="where downloads and renderings are kept")
     options = parser.parse_args()
-    build(options.output, options.work)
+    build(options.output, options.downloads)
 
 
 if __name__ == "__main__":

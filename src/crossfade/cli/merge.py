@@ -135,9 +135,9 @@ def merge(
     else:
         options |= {"reference": first, "other": other}
 
-    from crossfade.cli.memory import keep_freed_memory
     from crossfade.cli.output import show
     from crossfade.cli.progress import progress
+    from crossfade.memory import keep_freed_memory
     from crossfade.merging import merge as combine
 
     keep_freed_memory()

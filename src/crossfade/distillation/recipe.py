@@ -51,7 +51,7 @@ class Student(Strict):
     source: Annotated[tuple[str, ...], Listed] = ()
     filters: Literal["random", "gabor"] = "random"
     conv_bias: NotNegative = 0.0
-    """Standard deviation of the first convolution's biases, for a random student whose `conv_norm` is `layer`. That norm
+    """Standard deviation of the first convolution's biases, in a random student whose `conv_norm` is `layer`. That norm
     brings every frame to variance 1, however loud; beside a bias, loud frames differ from quiet ones."""
     seed: int = 0
     dropout: Share = 0.1

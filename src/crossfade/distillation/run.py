@@ -1,8 +1,6 @@
 """`crossfade.distill`: one student from many teachers, as a recipe says."""
 
-import resource
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -22,6 +20,7 @@ from crossfade.distillation.watch import Watcher
 from crossfade.encoders.model import resolve_device
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
+from crossfade.memory import peak_memory
 from crossfade.probing.cache import open_cache
 from crossfade.probing.tasks import load_dataset, load_tasks
 from crossfade.probing.upstreams import split_name
@@ -252,4 +251,4 @@ def _peak_gigabytes(device: torch.device) -> float:
     """Of memory that this process took: the GPU's where it trains on one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return peak_memory() / 1e9

@@ -12,6 +12,8 @@ from typing import Any
 POINTS = ("conv", "feed_forward", "attention", "residual")
 """The points a user can choose: which permutations are free to move."""
 
+WITHOUT_RESIDUAL = tuple(point for point in POINTS if point != "residual")
+
 POSITIONAL_WEIGHT = "encoder.pos_conv_embed.conv.weight"
 """The effective weight of the weight-normed positional convolution, (width, width / groups, kernel)."""
 

@@ -1,7 +1,6 @@
 """One encoder on one task: features once, heads in every fold, predictions under every condition, results."""
 
 import platform
-import resource
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from crossfade import __version__
 from crossfade.audio.mixing import draw_backgrounds
 from crossfade.audio.sources import AudioFile
 from crossfade.errors import InputError
+from crossfade.memory import peak_memory
 from crossfade.probing.cache import Cache, Pool
 from crossfade.probing.features import Clip, Features, extract
 from crossfade.probing.kinds import CLIP_KINDS, trial_scores
@@ -139,7 +139,7 @@ def measure(
     cost = Cost(
         seconds_features=seconds_features,
         seconds_heads=perf_counter() - started,
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=peak_memory(),
         cache_bytes_per_clip=heard[CLEAN].features.bytes_per_clip,
         threads=torch.get_num_threads(),
     )

@@ -17,7 +17,7 @@ from crossfade import __version__
 from crossfade.alignment import Alignment, align
 from crossfade.audio.batches import Audio
 from crossfade.encoders.encoder import Encoder, open_encoder
-from crossfade.encoders.families import POINTS
+from crossfade.encoders.families import POINTS, WITHOUT_RESIDUAL
 from crossfade.encoders.model import load_model
 from crossfade.encoders.sidecars import normalise
 from crossfade.encoders.writer import output_folder
@@ -32,7 +32,6 @@ from crossfade.report.figures import draw_matches, draw_sweep, require_plots
 from crossfade.report.page import write_page
 
 WEIGHTS = (0.9, 0.7, 0.5)
-WITHOUT_RESIDUAL = ("conv", "feed_forward", "attention")
 UNALIGNED, LONGEST = "linear", "regression"
 CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 110
 """What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""

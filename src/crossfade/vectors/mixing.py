@@ -11,7 +11,7 @@ from crossfade.alignment import align
 from crossfade.alignment.result import load_alignment
 from crossfade.audio.sources import Source
 from crossfade.encoders.encoder import Encoder
-from crossfade.encoders.families import POINTS
+from crossfade.encoders.families import POINTS, WITHOUT_RESIDUAL
 from crossfade.errors import InputError, nearest
 from crossfade.merging import merge
 from crossfade.merging.methods import VECTOR_METHODS
@@ -25,7 +25,6 @@ from crossfade.vectors.grid import Weights, corner, told
 from crossfade.vectors.operands import Operands
 from crossfade.vectors.stage import Make, Measured, Stage
 
-WITHOUT_RESIDUAL = ("conv", "feed_forward", "attention")
 MERGES: Mapping[str, Mapping[str, Any]] = {
     "linear": {},
     "slerp": {"method": "slerp"},

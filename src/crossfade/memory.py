@@ -1,6 +1,8 @@
-"""How the C library keeps memory that was freed."""
+"""How much memory was taken, and how the C library keeps what was freed."""
 
 import ctypes
+import resource
+import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt(3)
 KEPT_BYTES, LARGEST_BYTES = 256 << 20, 64 << 20
@@ -16,3 +18,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, LARGEST_BYTES)
         mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has taken so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -21,7 +21,7 @@ from crossfade import distill
 from crossfade.audio.decode import read_audio
 from crossfade.distillation import run, trainer
 from crossfade.distillation.distiller import Distiller
-from crossfade.distillation.recipe import Student, load_recipe
+from crossfade.distillation.recipe import DistilRecipe, Student, load_recipe
 from crossfade.distillation.signals import Teacher
 from crossfade.distillation.students import make_student
 from crossfade.errors import InputError
@@ -206,6 +206,22 @@ def test_stored_signals_are_heard_once(home: Path, tmp_path: Path, monkeypatch: 
     assert heard == [1, 1]  # noise, to see that teachers and student can be aligned
 
 
+def test_stored_signals_serve_other_crops_of_the_same_clips(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stored(crop_seconds: float, clip_seconds: float | None) -> DistilRecipe:
+        training = {"crop_seconds": crop_seconds, "clip_seconds": clip_seconds}
+        return recipe(home, signals="stored", training={"steps": 2, **training})
+
+    distill(stored(0.4, None), tmp_path / "one", device="cpu", cache=tmp_path / "cache")
+    features, heard = Upstream.features, list[int]()
+    monkeypatch.setattr(Upstream, "features", lambda self, clips: (heard.append(len(clips)), features(self, clips))[1])
+    distill(stored(0.3, 0.8), tmp_path / "two", device="cpu", cache=tmp_path / "cache")
+    assert heard == [1, 1]
+    distill(stored(0.3, None), tmp_path / "three", device="cpu", cache=tmp_path / "cache")
+    assert len(heard) > 4
+
+
 def test_clips_that_cannot_be_read_are_skipped_and_named(home: Path, tmp_path: Path) -> None:
     speech = shutil.copytree(home / "speech", tmp_path / "speech")
     (speech / "9.wav").write_bytes(b"no sound")
@@ -295,6 +311,10 @@ def test_a_disk_that_fills_up(home: Path, tmp_path: Path, monkeypatch: pytest.Mo
         (
             {"training": {"crop_seconds": 0.01}},
             r"training.crop_seconds 0.01: student and teachers need at least 0.0\d+",
+        ),
+        (
+            {"training": {"crop_seconds": 0.4, "clip_seconds": 0.3}},
+            r"training.clip_seconds 0.3: crops of 0.4 seconds cannot be cut out; expected at least crop_seconds",
         ),
         (
             {"training": {"batch_seconds": 0.5}, "objective": {"correlation": 1.0}},

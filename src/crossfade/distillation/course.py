@@ -86,7 +86,8 @@ def prepare(recipe: DistilRecipe, cache: Cache, device: str, processes: tuple[in
     )
     shortest = [_shortest(grid, teachers, corpus) for corpus in range(len(recipe.data))]
     _check_lengths(recipe, grid, crop, batch, max(shortest))
-    clips, skipped = list_clips(recipe.data, grid, shortest=shortest, longest=2 * crop)
+    longest = round((recipe.training.clip_seconds or 2 * recipe.training.crop_seconds) * grid.rate)
+    clips, skipped = list_clips(recipe.data, grid, shortest=shortest, longest=longest)
     shares = corpus_shares(recipe.data, [sum(clip.samples for clip in corpus) / grid.rate for corpus in clips])
     licences = [
         licence_hours(corpus.source, found, grid.rate) for corpus, found in zip(recipe.data, clips, strict=True)
@@ -142,6 +143,11 @@ def _check_lengths(recipe: DistilRecipe, grid: Grid, crop: int, batch: int, shor
         raise InputError(
             f"training.crop_seconds {recipe.training.crop_seconds:g}: student and teachers need at least "
             f"{shortest / grid.rate:g}"
+        )
+    if (clip := recipe.training.clip_seconds) and clip < recipe.training.crop_seconds:
+        raise InputError(
+            f"training.clip_seconds {clip:g}: crops of {recipe.training.crop_seconds:g} seconds cannot be cut out; "
+            "expected at least crop_seconds"
         )
     if recipe.objective.correlation and batch < 2 * crop:
         raise InputError(

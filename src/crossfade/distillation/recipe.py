@@ -172,6 +172,10 @@ class Training(Strict):
     batch_seconds: Positive = 375.0
     """Sound in a batch on one device; a batch has clips of one length."""
     crop_seconds: Positive = 15.625
+    """Of a clip, cut out at random whenever it is heard."""
+    clip_seconds: Positive | None = None
+    """Longer files are clips so long, one after the other; none: twice `crop_seconds`. Stored signals are of whole
+    clips; where this is given, those of one crop serve another."""
     accumulate: Count = 1
     rate: Positive = 2e-4
     warmup: Share = 0.07

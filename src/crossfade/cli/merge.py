@@ -17,6 +17,7 @@ from crossfade.cli.options import (
     Quiet,
     Seconds,
     Seed,
+    Set,
     names,
     settings,
     size,
@@ -68,7 +69,6 @@ MergePoints = Annotated[
         show_default=False,
     ),
 ]
-Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
 ShardSize = Annotated[str, Option(metavar="SIZE", help="Larger outputs are split into files of this size.")]
 
 

@@ -51,6 +51,10 @@ Trust = Annotated[
 Total = Annotated[
     float | None, Option("--sum", metavar="S", help="Refuse weights that do not add up to this.", show_default=False)
 ]
+VectorMethod = Annotated[
+    str, Option(metavar="NAME", help="task-arithmetic, ties, ties-secondary, dare, or one of yours as FILE.py:NAME.")
+]
+Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
 Json = Annotated[bool, Option("--json", help="End with the result as one line of JSON on standard output.")]
 
 POINTS = "conv,feed_forward,attention"

@@ -139,8 +139,7 @@ def probe(
         options = read_recipe(Path(models[0])) | typed(context, options)
     else:
         options["models"] = models
-    if not options["tasks"]:
-        raise InputError("--task: expected what to measure: names of tasks, 'embedded', or labelled folders")
+    require_tasks(options["tasks"])
 
     from crossfade.cli.output import show_table
     from crossfade.cli.progress import progress
@@ -182,6 +181,13 @@ def which(layers: str | None) -> Literal["weighted", "last"] | int | None:
     if not layers.isdecimal():
         raise InputError(f"--layers {layers}: expected weighted, last or the number of a layer")
     return int(layers)
+
+
+def require_tasks(tasks: list[str] | None) -> list[str]:
+    """What to measure. Raises InputError where nothing was given."""
+    if not tasks:
+        raise InputError("--task: expected what to measure: names of tasks, 'embedded', or labelled folders")
+    return tasks
 
 
 def places(data: list[str] | None) -> str | dict[str, str] | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from crossfade.cli.options import MODEL, Json, Output, Overwrite, Quiet, Seed, Total, Trust, settings
+from crossfade.cli.options import MODEL, Json, Output, Overwrite, Quiet, Seed, Set, Total, Trust, VectorMethod, settings
 from crossfade.cli.vector_search import search
 from crossfade.cli.vector_sweep import sweep
 from crossfade.errors import InputError
@@ -28,10 +28,6 @@ Words = Annotated[
         "where the vectors' cards say.",
     ),
 ]
-Method = Annotated[
-    str, Option(metavar="NAME", help="task-arithmetic, ties, ties-secondary, dare, or one of yours as FILE.py:NAME.")
-]
-Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     Option(help="How weights are stored.  [default: the widest of what counts]", show_default=False),
@@ -72,7 +68,7 @@ def extract(
 def combine(
     words: Words,
     output: Output,
-    method: Method = "task-arithmetic",
+    method: VectorMethod = "task-arithmetic",
     parameters: Set = None,
     total: Total = None,
     dtype: Dtype = None,

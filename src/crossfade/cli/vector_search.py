@@ -15,12 +15,13 @@ from crossfade.cli.options import (
     Quiet,
     ScoreName,
     Seed,
+    Set,
     Total,
     Trust,
+    VectorMethod,
     settings,
 )
-from crossfade.cli.probe import Data, Head, Tasks, places
-from crossfade.errors import InputError
+from crossfade.cli.probe import Data, Head, Tasks, places, require_tasks
 
 Base = Annotated[str, Argument(metavar="BASE", help=f"The encoder that they stand on. {MODEL}")]
 Given = Annotated[list[str], Argument(metavar="VECTOR...", help="Vectors on the base, or students of it.")]
@@ -35,8 +36,6 @@ Start = Annotated[
     str | None,
     Option(metavar="W,W...", help="A weight for each vector to begin with.  [default: equal]", show_default=False),
 ]
-Method = Annotated[str, Option(metavar="NAME", help="task-arithmetic, ties, ties-secondary, dare, or FILE.py:NAME.")]
-Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE...", help="Parameters of the method.")]
 Of = Annotated[str, Option("--of", metavar="average|DOMAIN", help="Which score is to be large.")]
 
 
@@ -51,7 +50,7 @@ def search(
     high: High = 1.0,
     start: Start = None,
     total: Total = None,
-    method: Method = "task-arithmetic",
+    method: VectorMethod = "task-arithmetic",
     parameters: Set = None,
     score: ScoreName = None,
     partial: Partial = False,
@@ -78,8 +77,7 @@ def search(
           --of speech --low -0.5 -o without-music
     """
     require_score(score, partial)
-    if not tasks:
-        raise InputError("--task: expected what to measure: names of tasks, 'embedded', or labelled folders")
+    chosen = require_tasks(tasks)
     from crossfade.cli.output import show
     from crossfade.cli.progress import progress
     from crossfade.probing.scores import load_preset
@@ -90,7 +88,7 @@ def search(
         base,
         vectors,
         output,
-        tasks=tasks,
+        tasks=chosen,
         per=per,
         budget=budget,
         bounds=(low, high),

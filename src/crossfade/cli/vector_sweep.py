@@ -23,7 +23,7 @@ from crossfade.cli.options import (
     names,
     settings,
 )
-from crossfade.cli.probe import Data, Head, Layers, Protocol, Seeds, Tasks, places, which
+from crossfade.cli.probe import Data, Head, Layers, Protocol, Seeds, Tasks, places, require_tasks, which
 from crossfade.errors import InputError
 
 Under = Annotated[
@@ -113,8 +113,7 @@ def sweep(
           --task embedded -o without-music
     """
     require_score(score, partial)
-    if not tasks:
-        raise InputError("--task: expected what to measure: names of tasks, 'embedded', or labelled folders")
+    chosen = require_tasks(tasks)
     from crossfade.cli.output import show_table
     from crossfade.cli.progress import progress
     from crossfade.probing.scores import load_preset
@@ -125,7 +124,7 @@ def sweep(
         None if base == "none" else base,
         vectors,
         output,
-        tasks=tasks,
+        tasks=chosen,
         methods=names(methods),
         grid=grid,
         step=step,

@@ -8,7 +8,7 @@ MERGEKIT := .venv-mergekit
 MERGEKIT_READY := $(MERGEKIT)/.ready
 SOURCES := $(wildcard src tests benchmarks scripts)
 TEACHERS_READY := .venv/.teachers
-STUDENTS := $(addprefix encoders/,base speech music music-shared both)
+STUDENTS := $(addprefix encoders/,base speech music both speech-shared music-shared)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -70,5 +70,8 @@ $(STUDENTS): %: %/crossfade.json
 encoders/base/crossfade.json: recipes/distil/base.yaml corpora/SOURCES.md | teachers/whisper-base/model.bin $(TEACHERS_READY)
 	$(distil)
 
-encoders/%/crossfade.json: recipes/distil/small-%.yaml encoders/base/crossfade.json | $(TEACHERS_READY)
+encoders/%-shared/crossfade.json: recipes/distil/small-%-shared.yaml encoders/both/crossfade.json
+	$(distil)
+
+encoders/%/crossfade.json: recipes/distil/small-%.yaml encoders/base/crossfade.json
 	$(distil)

@@ -35,9 +35,9 @@ LICENCE = "apache-2.0"
 ABOUT = {
     "speech": "hears speech. It began as `base`.",
     "music": "hears music. It has a random start of its own and shares its shape, and nothing else, with `speech`.",
-    "music-shared": "hears music. It began as `base`, as `speech` did, so that what both learned can be added.",
-    "both": "hears speech and music: one student of all teachers. It began as `base`.",
-    "base": "is untrained: the start that `speech`, `music-shared` and `both` have in common.",
+    "both": "hears speech and music: one student of all teachers.",
+    "speech-shared": "hears speech. It began as `both`, as `music-shared` did, so that what they learned can be added.",
+    "music-shared": "hears music. It began as `both`, as `speech-shared` did, so that what they learned can be added.",
 }
 """Every encoder of the package."""
 
@@ -64,15 +64,38 @@ def pack(source: Path, target: Path, name: str, sources: str) -> None:
     (draft / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
     config = json.loads((source / CONFIG).read_text()) | {"dtype": "float32"}
     (draft / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    for part in (PREPROCESSOR, RECORD):
-        shutil.copyfile(source / part, draft / part)
+    shutil.copyfile(source / PREPROCESSOR, draft / PREPROCESSOR)
     record = json.loads((source / RECORD).read_text())
-    digest = hashlib.sha256((source / WEIGHTS).read_bytes()).hexdigest()
+    digest = sha256(source / WEIGHTS)
+    name_shipped_base(record, source.parent, target.parent)
+    (draft / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     (draft / CARD).write_text(card((source / CARD).read_text(), name, record, digest, sources), encoding="utf-8")
     if (size := sum(path.stat().st_size for path in draft.iterdir())) > MOST_BYTES:
         raise InputError(f"{source}: takes {size} bytes when packed, expected at most {MOST_BYTES}; give fewer weights")
     shutil.rmtree(target, ignore_errors=True)
     draft.rename(target)
+
+
+def name_shipped_base(record: dict[str, Any], distilled: Path, shipped: Path) -> None:
+    """Where a student began as another encoder of the package, its record gets the hash of that one's rounded weights.
+
+    So commands that ask whether two students have one base know it again. Raises InputError where the base is not
+    packed yet.
+    """
+    if record["student"]["start"] != "base":
+        return
+    (base,) = record["student"]["sources"]
+    name = Path(base["name"]).name
+    weights = distilled / name / WEIGHTS
+    if name not in ABOUT or not weights.is_file() or sha256(weights) != base["sha256"]:
+        return
+    if not (shipped / name / WEIGHTS).is_file():
+        raise InputError(f"{shipped / name}: is not there, and others began as {name}; pack {name} before them")
+    base["sha256"] = sha256(shipped / name / WEIGHTS)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def half(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -90,11 +113,7 @@ def card(distilled: str, name: str, record: Mapping[str, Any], digest: str, sour
     _, front, body = distilled.split("---\n", 2)
     facts = yaml.safe_load(front)
     facts |= {"license": LICENCE, "tags": [*facts["tags"], name]}
-    trained = bool(record["training"]["steps"])
-    paragraphs = body.strip().split("\n\n")
-    told = (
-        paragraphs[1:] if trained else [one for one in paragraphs[paragraphs.index("## Start") :] if one != "## Loss"]
-    )
+    _, *told = body.strip().split("\n\n")
     return "\n\n".join(
         [
             f"---\n{yaml.safe_dump(facts, sort_keys=False)}---",
@@ -104,7 +123,7 @@ def card(distilled: str, name: str, record: Mapping[str, Any], digest: str, sour
             *told,
             "## Licences",
             f"The weights: {LICENCE}.",
-            *(licences(record, sources) if trained else ()),
+            *licences(record, sources),
             LIMITS,
         ]
     )

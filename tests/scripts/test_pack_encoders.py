@@ -1,6 +1,7 @@
 """A distilled folder becomes a shipped one."""
 
 import json
+import shutil
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from crossfade.distillation.run import distill
+from crossfade.encoders.encoder import open_encoder
 from crossfade.errors import InputError
+from crossfade.vectors.vector import extract
 
 SOURCES = """# Where the sounds come from
 
@@ -84,14 +87,20 @@ def test_licences_of_signals_are_known(student: Path) -> None:
     assert "| crepe-tiny | MIT |" in pack_encoders.licences(record, SOURCES)[0]
 
 
-def test_an_untrained_one_says_so_and_names_nobody(student: Path) -> None:
+def test_a_student_of_a_shipped_base_knows_it_again(student: Path, tmp_path: Path) -> None:
+    distilled, shipped = tmp_path / "distilled", tmp_path / "shipped"
+    shutil.copytree(student, distilled / "both")
+    taught = shutil.copytree(student, distilled / "music-shared")
     record = json.loads((student / "crossfade.json").read_text())
-    record["training"]["steps"] = 0
-    told = pack_encoders.card((student / "README.md").read_text(), "base", record, "aa", SOURCES)
-    assert "is untrained" in told
-    assert not any(text in told for text in ("distilled by Crossfade", "## Teachers", "## Data", "## Loss"))
-    assert "## Start" in told
-    assert "GPL-2.0-only" not in told
+    base = {"name": "encoders/both", "sha256": open_encoder(student).sha256}
+    record["student"] |= {"start": "base", "sources": [base]}
+    (taught / "crossfade.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="is not there, and others began as both; pack both before them"):
+        pack(taught, shipped / "music-shared", "music-shared", SOURCES)
+    for name in ("both", "music-shared"):
+        pack(distilled / name, shipped / name, name, SOURCES)
+    found = extract(shipped / "music-shared", shipped / "both", tmp_path / "vector")
+    assert found.base["sha256"] == open_encoder(shipped / "both").sha256 != base["sha256"]
 
 
 def test_what_is_too_large_is_refused_and_what_was_there_stays(
@@ -106,7 +115,7 @@ def test_what_is_too_large_is_refused_and_what_was_there_stays(
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.safetensors: is missing; expected a folder that crossfade distill wr"):
-        pack(tmp_path, tmp_path / "out", "base", SOURCES)
+        pack(tmp_path, tmp_path / "out", "both", SOURCES)
     assert not (tmp_path / "out").exists()
 
 

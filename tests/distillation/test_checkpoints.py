@@ -20,8 +20,13 @@ def write(work: Work, step: int, text: str = "weights") -> None:
 
 def begun(tmp_path: Path) -> Work:
     work = Work(tmp_path / "student")
-    work.begin(RECIPE, overwrite=False)
+    begin(work, RECIPE)
     return work
+
+
+def begin(work: Work, identity: dict, *, overwrite: bool = False) -> None:
+    with work.begin(identity, overwrite=overwrite):
+        pass
 
 
 def failing(work: Work, step: int, error: Exception, needed: int = 10) -> None:
@@ -99,20 +104,31 @@ def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path) -> N
 def test_a_folder_belongs_to_one_training(tmp_path: Path) -> None:
     work = begun(tmp_path)
     write(work, 1)
-    work.begin(RECIPE, overwrite=False)
-    work.begin(RECIPE, overwrite=True)
+    begin(work, RECIPE)
+    begin(work, RECIPE, overwrite=True)
     assert work.last().name == "checkpoint-1"
     other = json.loads(json.dumps(RECIPE))
     other["recipe"]["teachers"][1]["model"] = "c"
     with pytest.raises(
         InputError, match=r"holds another training: recipe.teachers\[1\].model was b and is c; pass --over"
     ):
-        work.begin(other, overwrite=False)
-    work.begin(other, overwrite=True)
+        begin(work, other)
+    begin(work, other, overwrite=True)
     assert names(work) == ["run.json"]
     other["recipe"]["teachers"].append({"model": "d"})
     with pytest.raises(InputError, match=r"recipe.teachers was \[.*\] and is \["):
-        work.begin(other, overwrite=False)
+        begin(work, other)
+
+
+def test_one_training_at_a_time(tmp_path: Path) -> None:
+    work, other = Work(tmp_path / "student"), Work(tmp_path / "student")
+    with work.begin(RECIPE, overwrite=False):
+        write(work, 1)
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match=r"\.student\.work: another training of this output is running"):
+                begin(other, RECIPE | {"seed": 9}, overwrite=overwrite)
+        assert work.last().name == "checkpoint-1"
+    begin(other, RECIPE)
 
 
 def test_json_files_are_whole(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_look_is_a_probe(home: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_less_may_be_better(tmp_path: Path) -> None:
     work = Work(tmp_path / "out")
-    work.begin({}, overwrite=False)
+    work.folder.mkdir()
     watcher = Watcher(Watch(tasks=("ks", "sv", "asr"), patience=2), work, lambda _: None, device="cpu", seed=0)
     assert watcher.tasks == [("ks", "ridge"), ("sv", None), ("asr", None)]
     assert not watcher.is_over(10)

@@ -1,5 +1,6 @@
 """A training's folder beside its output: checkpoints that are whole, and what the training is of."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -32,23 +33,28 @@ class Work:
         self.folder = output.with_name(f".{output.name}.work")
         self.draft = self.folder / "draft"
 
-    def begin(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Note what is trained here, or see that it is the same as what was trained here before.
+    @contextmanager
+    def begin(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
+        """Note what is trained here, or see that it is the same as what was trained here before; then it is ours.
 
-        With `overwrite` another training's folder is deleted; without, InputError names the first difference.
+        With `overwrite` another training's folder is emptied; without, InputError names the first difference. So it
+        does where a training of this folder is running.
         """
-        path = self.folder / "run.json"
-        if self.folder.exists():
-            known = _read(path) or {}
-            if difference := _first_difference(known, json.loads(json.dumps(identity))):
-                if not overwrite:
-                    raise InputError(
-                        f"{self.folder}: holds another training: {difference}; pass --overwrite to begin again, or "
-                        "choose another output folder"
-                    )
-                shutil.rmtree(self.folder)
+        known = self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write(path, identity)
+        with _locked(self.folder):
+            path = self.folder / "run.json"
+            difference = known and _first_difference(_read(path) or {}, json.loads(json.dumps(identity)))
+            if difference and not overwrite:
+                raise InputError(
+                    f"{self.folder}: holds another training: {difference}; pass --overwrite to begin again, or choose "
+                    "another output folder"
+                )
+            if difference:
+                for child in self.folder.iterdir():
+                    shutil.rmtree(child) if child.is_dir() else child.unlink()
+            self._write(path, identity)
+            yield
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file of this folder, whole or not at all."""
@@ -99,6 +105,21 @@ class Work:
         kept = f"{good.name} is kept, and the same command goes on from it" if good else "there is none before it"
         reason = " ".join(str(error).split())[:200]
         return f"{self.folder}: checkpoint-{step} cannot be written ({reason}); {kept}; make room first"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """No other process may hold it meanwhile; the lock goes with the process, however that ends."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise InputError(f"{folder}: another training of this output is running; wait for it or stop it") from None
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def step_of(checkpoint: Path) -> int:

@@ -105,21 +105,20 @@ def distill(
     with output_folder(Path(output), overwrite=overwrite) if first else nullcontext(work.folder) as draft:
         kept = open_cache(cache)
         course = prepare(recipe, kept, str(where), processes, watched)
-        if first:
-            work.begin(course.identity(processes[1]), overwrite=overwrite)
-        watcher = Watcher(
-            recipe.watch,
-            work,
-            lambda folder: write_student(folder, course.student, course.preprocessing),
-            device=str(where),
-            seed=recipe.seed,
-        )
-        trainer, told = _train(course, arguments, work, watcher, watched)
-        made = _told(Path(output), course, trainer, told, watcher)
-        if first:
-            _write(draft, course, watcher)
-            said = course.recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
-            write_record(draft, _record(course, trainer, made), said)
+        with work.begin(course.identity(processes[1]), overwrite=overwrite) if first else nullcontext():
+            watcher = Watcher(
+                recipe.watch,
+                work,
+                lambda folder: write_student(folder, course.student, course.preprocessing),
+                device=str(where),
+                seed=recipe.seed,
+            )
+            trainer, told = _train(course, arguments, work, watcher, watched)
+            made = _told(Path(output), course, trainer, told, watcher)
+            if first:
+                _write(draft, course, watcher)
+                said = course.recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
+                write_record(draft, _record(course, trainer, made), said)
     return made
 
 

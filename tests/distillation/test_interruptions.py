@@ -1,11 +1,6 @@
 """Killed, taken up, shared by two processes: the weights are those of one run that nothing disturbed."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +8,7 @@ import pytest
 import yaml
 from distilling import furthest, recipe, same, told, weights
 from safetensors.torch import load_file
+from started import started, wait_for
 
 from crossfade import distill
 from crossfade.distillation.checkpoints import step_of
@@ -24,23 +20,9 @@ SAID: dict[str, Any] = {
 }
 
 
-def started(words: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *words], env=environment, stdout=pipe, stderr=pipe, text=True)
-
-
 def written(home: Path, path: Path, **changes: Any) -> str:
     path.write_text(yaml.safe_dump(told(home, **changes)))
     return str(path)
-
-
-def wait_for(seen: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_killed_at_a_random_step_and_taken_up(home: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny
 from grown import student_of
+from started import started, wait_for
 from tones import tones
 
 from crossfade.encoders.encoder import open_encoder
@@ -120,6 +121,27 @@ def test_from_what_a_kill_leaves_too(
     again = sweep(family["base"], given, killed / "out", tasks=tasks, step=0.5)
     assert told(again.results) == told(swept.results)
     assert [path.name for path in killed.iterdir()] == ["out"]
+
+
+def test_killed_and_taken_up(family: Family, tasks: list[Path], tmp_path: Path) -> None:
+    """A real process, a real SIGKILL once the ends are measured; then every prediction is that of a sweep in peace."""
+    given = [str(family[name]) for name in ("base", "speech", "music")]
+    words = ["vector", "sweep", *given, "--task", *map(str, tasks), "--step", "0.1", "-o", str(tmp_path / "killed")]
+    process = started(["-m", "crossfade", *words, "--quiet"])
+
+    def lines() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in (tmp_path / ".killed.work").glob(".*.jsonl"))
+
+    wait_for(lambda: lines() >= 5, process)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "killed").exists()
+    assert 5 <= lines() < 22
+    resumed, peaceful = (
+        sweep(given[0], given[1:], tmp_path / name, tasks=tasks, step=0.1) for name in ("killed", "peace")
+    )
+    assert told(resumed.results) == told(peaceful.results)
+    assert {path.name for path in tmp_path.iterdir()} == {"killed", "peace"}
 
 
 def test_every_method_on_one_stage(swept: Sweep, family: Family, tasks: list[Path], tmp_path: Path) -> None:

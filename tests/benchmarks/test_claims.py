@@ -177,6 +177,6 @@ def test_the_claims_of_the_repository_can_be_read() -> None:
     said = validated(claims.Claims, read_yaml(path), path)
     assert {on for claim in said.claims for on in claim.where} == {*said.results}
     names = [claim.name for claim in said.claims]
-    assert len(names) == len({*names}) == 14
+    assert len(names) == len({*names}) == 15
     with pytest.raises(InputError, match=r"^x.yaml: unknown key 'claims\[0\]\.wher'; did you mean 'where'"):
         validated(claims.Claims, {"name": "x", "results": {}, "claims": [{"wher": 1}]}, "x.yaml")

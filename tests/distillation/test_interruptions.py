@@ -27,7 +27,7 @@ def written(home: Path, path: Path, **changes: Any) -> str:
 
 def test_killed_at_a_random_step_and_taken_up(home: Path, tmp_path: Path) -> None:
     """A real process, a real SIGKILL, while it reads ahead; then every weight is bit for bit that of a run in peace."""
-    training = {"steps": 12, "save_steps": 2, "accumulate": 2, "workers": 1}
+    training = {"steps": 12, "save_steps": 2, "accumulate": 2, "workers": 1, "average": 0.9}
     file = written(home, tmp_path / "recipe.yaml", training=training, **SAID)
     work = tmp_path / ".killed.work"
     process = started(
@@ -63,7 +63,7 @@ def test_two_processes_are_one_with_twice_the_batches(home: Path, tmp_path: Path
         "surgery": {"objective": {"surgery": True}},
     }
     for name, way in ways.items():
-        written(home, tmp_path / f"{name}.yaml", training={"steps": 3}, **way)
+        written(home, tmp_path / f"{name}.yaml", training={"steps": 3, "average": 0.9}, **way)
     (tmp_path / "script.py").write_text(SCRIPT)
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     settings = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
@@ -73,7 +73,7 @@ def test_two_processes_are_one_with_twice_the_batches(home: Path, tmp_path: Path
     told_by_both = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert len(told_by_both) == 2
     for (name, way), said in zip(ways.items(), told_by_both, strict=True):
-        twice = recipe(home, training={"steps": 3, "accumulate": 2}, **way)
+        twice = recipe(home, training={"steps": 3, "average": 0.9, "accumulate": 2}, **way)
         one = distill(twice, tmp_path / f"one-{name}", device="cpu", cache=tmp_path / "cache")
         assert furthest(weights(tmp_path / f"two-{name}"), weights(one.path)) < 1e-6
         assert (said["clips"], said["loss"]) == (one.clips, pytest.approx(one.loss, rel=1e-5))

@@ -66,6 +66,21 @@ def test_a_weighted_teacher_pulls_harder(home: Path, tmp_path: Path) -> None:
     assert ratio(heavy, plain, cnn=False) == pytest.approx(3.0, rel=1e-3)
 
 
+def test_the_mean_of_the_last_steps_is_written(home: Path, tmp_path: Path) -> None:
+    """After 1, 2 and 3 steps the student keeps none, 2/11 and, as the decay says, 0.2 of the mean before."""
+    training = PLAIN | {"rate": 1e-2}
+
+    def trained(name: str, **changes: object) -> dict[str, Tensor]:
+        return weights(distill(recipe(home, student=STILL, training=training | changes), tmp_path / name).path)
+
+    first, second, third = (trained(f"{steps}", steps=steps) for steps in (1, 2, 3))
+    found = trained("mean", steps=3, average=0.2)
+    for name, mean in found.items():
+        early = first[name] * 2 / 11 + second[name] * 9 / 11
+        torch.testing.assert_close(mean, early * 0.2 + third[name] * 0.8)
+    assert not torch.equal(found["encoder.layer_norm.weight"], third["encoder.layer_norm.weight"])
+
+
 def test_gradients_are_clipped(home: Path, tmp_path: Path) -> None:
     plain = moved(home, tmp_path / "plain")
     clipped = moved(home, tmp_path / "clipped", training={"clip": 1e-3})

@@ -80,7 +80,7 @@ def prepare(recipe: DistilRecipe, cache: Cache, device: str, processes: tuple[in
     teachers = open_teachers(recipe.teachers, [corpus.domain for corpus in recipe.data], grid, device)
     torch.manual_seed(recipe.seed)
     sizes = [(len(teacher.layers), teacher.upstream.width) for teacher in teachers]
-    distiller = Distiller(student, preprocessing, recipe.teachers, sizes, recipe.objective)
+    distiller = Distiller(student, preprocessing, recipe.teachers, sizes, recipe.objective, recipe.training.average)
     crop, batch = (
         round(seconds * grid.rate) for seconds in (recipe.training.crop_seconds, recipe.training.batch_seconds)
     )

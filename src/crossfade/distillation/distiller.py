@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from crossfade.distillation.objectives import (
     assign_clusters,
@@ -57,8 +58,9 @@ class Standard(nn.Module):
 class Distiller(nn.Module):
     """A student, and for every teacher a translator, a `Standard` and, for masked prediction, a classifier.
 
-    teachers: the recipe's; sizes: how many layers of which width each of them wants. New weights are drawn from torch's
-    own generator. Raises InputError for translators that cannot be built, and for a student that cannot be masked.
+    teachers: the recipe's; sizes: how many layers of which width each of them wants; average: decay of the student's
+    running mean, 0 for none. New weights are drawn from torch's own generator. Raises InputError for translators that
+    cannot be built, and for a student that cannot be masked.
     """
 
     student: Any
@@ -71,9 +73,11 @@ class Distiller(nn.Module):
         teachers: Sequence[Teacher],
         sizes: Sequence[tuple[int, int]],
         objective: Objective,
+        average: float = 0.0,
     ) -> None:
         super().__init__()
         self.student = student
+        self.average = running_mean(student, average) if average else None
         self.preprocessing, self.objective = preprocessing, objective
         self.weights = [teacher.weight for teacher in teachers]
         self.names = [f"{number}-{short_name(teacher.model)}" for number, teacher in enumerate(teachers)]
@@ -107,6 +111,16 @@ class Distiller(nn.Module):
                 losses[self.names[number]] = self.weights[number] * share * loss
         return losses
 
+    @property
+    def made(self) -> Any:
+        """The student to keep: the running mean where there is one."""
+        return self.student if self.average is None else self.average.module
+
+    def stepped(self) -> None:
+        """Tell the running mean that the student has made a step."""
+        if self.average is not None:
+            self.average.update_parameters(self.student)
+
     def hidden(self, samples: Tensor, mask: Tensor | None = None) -> Tensor:
         """The student's last layer (clips, frames, width)."""
         heard = normalise(samples, self.preprocessing)
@@ -136,6 +150,21 @@ class Distiller(nn.Module):
             logits = self.classifiers[number](hidden)
             loss = loss + objective.masked * masked_cross_entropy(logits, clusters, mask[target.places])
         return loss if loss.requires_grad else predicted.sum() * 0
+
+
+def running_mean(student: nn.Module, decay: float) -> AveragedModel:
+    """The mean of the student's weights over its steps, the last ones counting most.
+
+    After n steps mean <- d mean + (1 - d) weights with d = min(decay, (1 + n) / (10 + n)), so that the start is soon
+    forgotten.
+    """
+
+    @torch.no_grad()
+    def update(means: Any, weights: Any, steps: Any) -> None:
+        kept = min(decay, (1 + float(steps)) / (10 + float(steps)))
+        torch._foreach_lerp_(means, weights, 1 - kept)
+
+    return AveragedModel(student, multi_avg_fn=update).requires_grad_(False)
 
 
 def span_mask(clips: int, frames: int, generator: torch.Generator) -> Tensor:

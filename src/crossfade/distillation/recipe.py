@@ -183,6 +183,9 @@ class Training(Strict):
     weight_decay: NotNegative = 1e-6
     betas: tuple[Share, Share] = (0.9, 0.98)
     epsilon: Positive = 1e-6
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of a running mean of the student's weights, which is then what is looked at and written: 0.998 is a mean of
+    about 500 steps. 0: the last weights."""
     clip: Positive = 5.0
     cnn_gradient: NotNegative = 1.0
     """Gradients of the CNN are multiplied by this, as fairseq and the papers do. Adam's steps do not depend on it but

@@ -109,7 +109,7 @@ def distill(
             watcher = Watcher(
                 recipe.watch,
                 work,
-                lambda folder: write_student(folder, course.student, course.preprocessing),
+                lambda folder: write_student(folder, course.distiller.made, course.preprocessing),
                 device=str(where),
                 seed=recipe.seed,
             )
@@ -173,7 +173,7 @@ def _train(
 def _write(draft: Path, course: Course, watcher: Watcher) -> None:
     """The best student that was looked at; where nobody looked, the last."""
     if watcher.best is None:
-        write_student(draft, course.student, course.preprocessing)
+        write_student(draft, course.distiller.made, course.preprocessing)
         return
     for path in watcher.best.iterdir():
         shutil.copyfile(path, draft / path.name)

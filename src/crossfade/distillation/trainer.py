@@ -114,6 +114,7 @@ class DistilTrainer(Trainer):
         self._names: list[str] = []
         super().__init__(model=distiller, args=arguments)
         self.remove_callback(PrinterCallback)
+        self.add_callback(_Averages(distiller))
         if look is not None:
             self.add_callback(_Looks(recipe.watch.steps, look))
         cnn = distiller.student.feature_extractor
@@ -309,6 +310,16 @@ class _Lazily:
         """End what reads ahead."""
         if self._running is not None:
             self._running.close()
+
+
+class _Averages(TrainerCallback):
+    """Keeps the running mean of the student's weights."""
+
+    def __init__(self, distiller: Distiller) -> None:
+        self.distiller = distiller
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.distiller.stepped()
 
 
 class _Looks(TrainerCallback):

@@ -1,6 +1,7 @@
 """Extract and combine, from folder to folder: what is exact, what is refused."""
 
 import json
+import re
 import shutil
 from itertools import permutations
 from pathlib import Path
@@ -11,7 +12,7 @@ import tiny
 import torch
 from folders import assert_equal_weights, loaded, weights
 from grown import halved, say_base, student_of
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import crossfade
@@ -195,6 +196,7 @@ def test_what_does_not_add(family: Family, tmp_path: Path) -> None:
         ([(speech, 0.5)], {"base": wide}, "does not fit"),
         ([(speech, 0.5)], {"total": 1}, "weights: 0.5 = 0.5, expected a sum of 1"),
         ([(speech, float("nan"))], {}, "expected a finite number"),
+        ([(speech, 1e6)], {"dtype": "float16"}, "which float16 cannot: give smaller weights, or a wider dtype"),
         ([(speech, {"atention": 1})], {}, "did you mean 'attention'?"),
         ([(speech, {"conv": 1})], {"total": 1}, "by part and layer have no one sum"),
         ([(family["speech"], 1)], {}, "is no task vector"),
@@ -210,6 +212,29 @@ def test_what_does_not_add(family: Family, tmp_path: Path) -> None:
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["", "student"])
+def test_a_vector_that_was_changed_is_refused(part: str, family: Family, tmp_path: Path) -> None:
+    vector = shutil.copytree(family["speech-vector"], tmp_path / "vector")
+    tensors = load_file(vector / part / WEIGHTS)
+    tensors["encoder.layer_norm.weight"] += 1
+    save_file(tensors, vector / part / WEIGHTS, {"format": "pt"})
+    with pytest.raises(InputError, match=re.escape(f"{vector / part}: changed since it was extracted")):
+        combine([(vector, 0.5)], tmp_path / "out")
+    shutil.rmtree(vector / "student")
+    with pytest.raises(InputError, match=re.escape(f"{vector}: damaged: expected the student in student/")):
+        combine([(vector, 0.5)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_licences_come_along(family: Family, tmp_path: Path) -> None:
+    for name, licence in (("base", "apache-2.0"), ("student", "cc-by-4.0")):
+        shutil.copytree(family["base" if name == "base" else "speech"], tmp_path / name)
+        (tmp_path / name / "README.md").write_text(f"---\nlicense: {licence}\n---\n")
+    extract(tmp_path / "student", tmp_path / "base", tmp_path / "vector")
+    made = combine([(tmp_path / "vector", 0.5)], tmp_path / "made")
+    assert "license_name: apache-2.0 AND cc-by-4.0" in (made.path / "README.md").read_text()
 
 
 def test_a_method_of_ones_own(family: Family, tmp_path: Path) -> None:

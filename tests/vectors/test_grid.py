@@ -47,10 +47,10 @@ def test_points_as_they_are_typed() -> None:
         (lambda: grid_points(2, "simplex", 0.3), "step = 0.3, expected a part of 1"),
         (lambda: grid_points(2, "simplex", 0.0), "step = 0"),
         (lambda: grid_points(6, "simplex", 0.05), "gives over 2000 points"),
-        (lambda: read_points(["0.9"], 2, None), "expected a finite number for each of 2 vectors, received 1"),
+        (lambda: read_points(["0.9"], 2, None), "at '0.9': expected a weight for each of 2 vectors, received 1"),
         (lambda: read_points(["0.9,x"], 2, None), "expected weights with commas"),
         (lambda: read_points(["0.9,0.2"], 2, 1.0), "at '0.9,0.2': a sum of 1.1, expected 1"),
-        (lambda: read_points(["nan,1"], 2, None), "expected a finite number"),
+        (lambda: read_points(["nan,1"], 2, None), "at 'nan,1': expected finite weights"),
     ],
 )
 def test_what_is_refused(call: object, message: str) -> None:

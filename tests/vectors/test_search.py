@@ -121,6 +121,7 @@ def test_what_is_refused(family: Family, task: Path, tmp_path: Path) -> None:
         ({"bounds": (1.0, 0.0)}, "bounds 1 and 0"),
         ({"start": [0.5]}, "start 0.5: expected a weight from 0 to 1 for each of 2 vectors"),
         ({"start": [0.5, 2.0]}, "start 0.5, 2"),
+        ({"total": 5}, "a sum of 5 cannot be had of 2 vectors with weights from 0 to 1"),
         ({"of": "music"}, "no task asked for gives a score of 'music'; known: average, speech"),
         ({"method": "slerp"}, "adds no task vectors"),
     ]

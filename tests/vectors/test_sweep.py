@@ -133,6 +133,8 @@ def test_killed_and_taken_up(family: Family, tasks: list[Path], tmp_path: Path) 
         return sum(path.read_bytes().count(b"\n") for path in (tmp_path / ".killed.work").glob(".*.jsonl"))
 
     wait_for(lambda: lines() >= 5, process)
+    with pytest.raises(InputError, match="another sweep of this output is running"):
+        sweep(given[0], given[1:], tmp_path / "killed", tasks=tasks, step=0.1)
     process.kill()
     process.communicate()
     assert not (tmp_path / "killed").exists()
@@ -178,6 +180,14 @@ def test_every_method_on_one_stage(swept: Sweep, family: Family, tasks: list[Pat
     assert (made.path / "report.html").read_text().count("<img") == 3
 
 
+def test_kept_mixtures_are_called_what_the_user_called_them(family: Family, tasks: list[Path], tmp_path: Path) -> None:
+    given = [family["speech"], family["music-vector"]]
+    made = sweep(family["base"], given, tmp_path / "out", tasks=tasks[:1], at=["0.5,0.5"], keep=True)
+    (point,) = (made.path / "points").iterdir()
+    recipe = json.loads((point / "crossfade.json").read_text())["combined"]
+    assert recipe["vectors"] == [{"vector": str(one), "weight": 0.5} for one in given]
+
+
 def test_without_a_base(tasks: list[Path], tmp_path: Path) -> None:
     pair = [tiny.folder(tmp_path / name, "hubert", seed) for seed, name in enumerate(("a", "b"))]
     made = sweep(None, pair, tmp_path / "out", tasks=tasks[:1], methods=["linear"], at=["1,0", "0.5,0.5"])
@@ -208,12 +218,12 @@ def test_what_is_refused(swept: Sweep, family: Family, tasks: list[Path], tmp_pa
         ({"methods": ["linear"], "vectors": given[:1]}, "merges two encoders, received 1"),
         ({"at": ["0.9,0.2"], "total": 1}, "a sum of 1.1, expected 1"),
         ({"step": 0.3}, "step = 0.3"),
-        ({"parameters": {"ties": {"density": 0.5}}}, "parameters of 'ties', which is not swept"),
+        ({"parameters": {"ties": {"density": 0.5}}}, "parameters of 'ties', which is not among the methods"),
         ({"parameters": {"task-arithmetic": {"scal": 2}}}, "did you mean 'scale'?"),
         ({"also": [family["base"], family["base"]]}, "two encoders are named 'base'"),
         ({"vectors": given[:1], "with_pair": True}, "a pair is of two students"),
         ({"beside": [swept.path], "tasks": tasks[:1]}, "was measured on other tasks or clips"),
-        ({"beside": [tmp_path]}, "no sweep.json in this folder"),
+        ({"beside": [tmp_path]}, "no sweep.json; expected a folder that `crossfade vector sweep` wrote"),
     ]
     for options, message in refused:
         asked: dict[str, Any] = {"base": family["base"], "vectors": given, "tasks": tasks, "step": 0.5, **options}

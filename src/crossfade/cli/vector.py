@@ -33,7 +33,7 @@ Dtype = Annotated[
     Option(help="How weights are stored.  [default: the widest of what counts]", show_default=False),
 ]
 
-WEIGHTED = re.compile(r"(?P<vector>.+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.IGNORECASE)
+WEIGHTED = re.compile(r"(?P<vector>.+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity))", re.IGNORECASE)
 
 
 @vector.command()

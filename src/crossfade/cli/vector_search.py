@@ -92,7 +92,7 @@ def search(
         per=per,
         budget=budget,
         bounds=(low, high),
-        start=read_points([start], len(vectors), total)[0] if start else (),
+        start=read_points([start], len(vectors), total, "start")[0] if start else (),
         total=total,
         method=method,
         parameters=settings(parameters or ()),

@@ -1,6 +1,5 @@
 """A training's folder beside its output: checkpoints that are whole, and what the training is of."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from crossfade.documents import first_difference
 from crossfade.encoders.writer import require_space
 from crossfade.errors import InputError
+from crossfade.locks import held
 from crossfade.probing.results import write_file
 
 KEPT = 2
@@ -43,8 +43,7 @@ class Work:
         does where a training of this folder is running.
         """
         known = self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder):
+        with held(self.folder, "training"):
             path = self.folder / "run.json"
             difference = known and first_difference(_read(path) or {}, json.loads(json.dumps(identity)))
             if difference and not overwrite:
@@ -107,21 +106,6 @@ class Work:
         kept = f"{good.name} is kept, and the same command goes on from it" if good else "there is none before it"
         reason = " ".join(str(error).split())[:200]
         return f"{self.folder}: checkpoint-{step} cannot be written ({reason}); {kept}; make room first"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """No other process may hold it meanwhile; the lock goes with the process, however that ends."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(held)
-        raise InputError(f"{folder}: another training of this output is running; wait for it or stop it") from None
-    try:
-        yield
-    finally:
-        os.close(held)
 
 
 def step_of(checkpoint: Path) -> int:

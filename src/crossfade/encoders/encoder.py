@@ -229,7 +229,14 @@ class EncoderWriter:
         else:
             parts = {name: tensor}
         for part, value in parts.items():
-            self.writer.write(part, value.to(self.infos[part].dtype))
+            dtype = self.infos[part].dtype
+            # NaN fails the comparison too.
+            if value.is_floating_point() and not (most := value.abs().amax()) <= torch.finfo(dtype).max:
+                raise InputError(
+                    f"tensor {part} would hold {float(most):.3g}, which {str(dtype).removeprefix('torch.')} cannot: "
+                    "give smaller weights, or a wider dtype"
+                )
+            self.writer.write(part, value.to(dtype))
 
     def copy(self, encoder: Encoder, name: str) -> None:
         """Write the tensor `name` as `encoder` stores it: to the bit, where its dtype fits into this one's."""

@@ -20,7 +20,13 @@ from crossfade.encoders.headers import TensorInfo, safetensors_header
 from crossfade.errors import InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MARKS = ("config.json", "alignment.json", "results.json")  # a folder that holds one of these may be replaced
+_MARKS = (
+    "config.json",
+    "adapter_config.json",
+    "crossfade.json",
+    "alignment.json",
+    "results.json",
+)  # a folder that holds one of these may be replaced
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<owner>[A-Za-z0-9-]+-(?P<pid>\d+))\.(?P<kind>partial|replaced)")
 
 

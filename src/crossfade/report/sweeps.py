@@ -63,6 +63,6 @@ def legend(sweep: Mapping[str, Any]) -> str:
     """What the table's columns are."""
     return (
         f"Scores: {sweep['recipe']['score']}. ± is half the width of the 95 % interval over test clips. ◆: no other "
-        "encoder of this size is better in one domain without being worse in another, by value; `crossfade compare "
+        "single encoder is better in one domain without being worse in another, by value; `crossfade compare "
         "results.json` tells which differences are real."
     )

@@ -42,22 +42,27 @@ def _compositions(total: int, count: int) -> Iterator[tuple[int, ...]]:
             yield (first, *rest)
 
 
-def read_points(texts: Sequence[str | Sequence[float]], count: int, total: float | None) -> list[Weights]:
-    """Weights as they are typed, `0.9,0.1`. Raises InputError for another number of them, or another sum."""
+def read_points(
+    texts: Sequence[str | Sequence[float]], count: int, total: float | None, what: str = "at"
+) -> list[Weights]:
+    """Weights as they are typed, `0.9,0.1`, which errors call `what`.
+
+    Raises InputError for another number of them, one that is not finite, or another sum.
+    """
     points: list[Weights] = []
     for text in texts:
         try:
             numbers = text.split(",") if isinstance(text, str) else text
             weights = tuple(float(number) for number in numbers)
         except ValueError:
-            raise InputError(f"at '{text}': expected weights with commas between them, as in 0.9,0.1") from None
+            raise InputError(f"{what} '{text}': expected weights with commas between them, as in 0.9,0.1") from None
         told = ",".join(f"{weight:g}" for weight in weights)
-        if len(weights) != count or not all(map(isfinite, weights)):
-            raise InputError(
-                f"at '{told}': expected a finite number for each of {count} vectors, received {len(weights)}"
-            )
+        if len(weights) != count:
+            raise InputError(f"{what} '{told}': expected a weight for each of {count} vectors, received {len(weights)}")
+        if not all(map(isfinite, weights)):
+            raise InputError(f"{what} '{told}': expected finite weights")
         if total is not None and not isclose(sum(weights), total, abs_tol=1e-6):
-            raise InputError(f"at '{told}': a sum of {sum(weights):g}, expected {total:g}")
+            raise InputError(f"{what} '{told}': a sum of {sum(weights):g}, expected {total:g}")
         points.append(weights)
     return list(dict.fromkeys(points))
 

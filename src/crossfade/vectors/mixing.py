@@ -122,7 +122,9 @@ class Mixer:
     def jobs(self, methods: Sequence[str], points: Sequence[Weights]) -> Iterator[Job]:
         """Every method at every point; students and base, which they share, once."""
         if unknown := sorted({*self.parameters} - {*methods}):
-            raise InputError(f"parameters of '{unknown[0]}', which is not swept; {nearest(unknown[0], methods)}")
+            raise InputError(
+                f"parameters of '{unknown[0]}', which is not among the methods; {nearest(unknown[0], methods)}"
+            )
         names = self.operands.names
         for place in dict.fromkeys(place for place in map(corner, points) if place is not None):
             weights = tuple(float(other == place) for other in range(len(names)))

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossfade.encoders.encoder import Encoder, open_encoder
@@ -54,12 +54,12 @@ def require_some(given: Sequence[str | Path]) -> None:
 
 
 def _extracted(student: str | Path, base: Encoder, folder: Path, trust_base: bool) -> Vector:
-    """The student's vector, from an earlier run where it is of these very weights."""
+    """The student's vector, from an earlier run where it is of these very weights; known by the student's name."""
     opened = open_encoder(student)
     if folder.exists():
         known = open_vector(folder)
         if (known.sha256, known.base["sha256"]) == (opened.sha256, base.sha256):
-            return known
+            return replace(known, path=Path(student))
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return extract(opened, base, folder, trust_base=trust_base)
+    return replace(extract(opened, base, folder, trust_base=trust_base), path=Path(student))

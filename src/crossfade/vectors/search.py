@@ -19,6 +19,7 @@ from crossfade import __version__
 from crossfade.encoders.encoder import Encoder
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError, nearest
+from crossfade.locks import held
 from crossfade.probing.exam import Exam, digest, set_exam
 from crossfade.probing.results import Result, save_results
 from crossfade.probing.schema import Dataset, Fold, Head
@@ -120,7 +121,7 @@ def search(
     shown = _with_data(exam, validation_only)
     output = Path(output)
     work = output.resolve().with_name(f".{output.name}.work")
-    with output_folder(output, overwrite=overwrite) as draft:
+    with output_folder(output, overwrite=overwrite) as draft, held(work, "search"):
         with leaving_nothing(work):
             operands = open_operands(base, vectors, work, trust_base=trust_base)
             space = Space(operands, per, bounds, total)
@@ -147,6 +148,7 @@ def search(
             "method": method,
             "parameters": dict(parameters or {}),
             "score": f"{of}, {score.name if score else MEAN}, on validation data",
+            "head": head,
             "seed": seed,
         }
         made = Search(output, recipe, winner, tuple(judge.trace), tuple(results))
@@ -220,6 +222,11 @@ class Space:
         count = len(self.operands.names)
         shares = list(given) or [(1.0 if self.total is None else self.total) / count] * count
         low, high = self.bounds
+        if not given and not low <= shares[0] <= high:
+            raise InputError(
+                f"a sum of {self.total:g} cannot be had of {count} vectors with weights from {low:g} to {high:g}; give "
+                "other bounds, or where to start"
+            )
         if len(shares) != count or not all(low <= share <= high for share in shares):
             told = ", ".join(f"{share:g}" for share in shares)
             raise InputError(f"start {told}: expected a weight from {low:g} to {high:g} for each of {count} vectors")

@@ -29,8 +29,8 @@ class Measured:
 
 @contextmanager
 def leaving_nothing(work: Path) -> Iterator[None]:
-    """What is refused inside leaves no folder `work` that was not there before."""
-    there = work.exists()
+    """What is refused inside leaves no folder `work` in which nothing was before."""
+    there = any(work.iterdir())
     try:
         yield
     except InputError:

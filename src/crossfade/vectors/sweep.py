@@ -13,6 +13,7 @@ from crossfade.encoders.encoder import Encoder
 from crossfade.encoders.sidecars import read_json
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
+from crossfade.locks import held
 from crossfade.parallel import side_by_side
 from crossfade.probing.exam import Exam, set_exam
 from crossfade.probing.learners import Layers, ProtocolName
@@ -136,7 +137,7 @@ def sweep(
     work = output.resolve().with_name(f".{output.name}.work")
     points = read_points(at, len(vectors), total) if at else grid_points(len(vectors), grid, step)
     others = [one for folder in beside for one in read_beside(Path(folder), exam, score)]
-    with output_folder(output, overwrite=overwrite) as draft:
+    with output_folder(output, overwrite=overwrite) as draft, held(work, "sweep"):
         with leaving_nothing(work):
             operands = open_operands(base, vectors, work, trust_base=trust_base)
             hearing = Hearing(list(audio), clips, seconds, seed, device)
@@ -153,9 +154,14 @@ def sweep(
             "parameters": {name: dict(one) for name, one in (parameters or {}).items()},
             "weights": points,
             "audio": [str(one) for one in audio],
+            "clips": clips,
+            "seconds": seconds,
             "also": [str(one) for one in also],
             "beside": [str(one) for one in beside],
             "score": score.name if score else MEAN,
+            "protocol": protocol,
+            "head": head,
+            "layers": layers,
             "seeds": seeds,
             "seed": seed,
         }
@@ -210,6 +216,8 @@ def read_beside(folder: Path, exam: Exam, score: Preset | None) -> list[Found]:
 
     Raises InputError where there is no sweep, or one of other tasks.
     """
+    if not (folder / RECORD).is_file():
+        raise InputError(f"{folder}: no {RECORD}; expected a folder that `crossfade vector sweep` wrote")
     record = read_json(folder / RECORD)
     by_model: dict[str, list[Result]] = {}
     for result in load_results(folder / RESULTS):

@@ -6,7 +6,7 @@ an ordinary Hugging Face folder, and below it `student/`, the student as it was 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,22 @@ class Vector:
     base: Mapping[str, Any]
     sha256: str
     sizes: Mapping[str, float]
+    files: Mapping[str, str]
+    """Hashes of the weights of `difference` and `student` as they were written here."""
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.path.resolve().name
+
+    def require_whole(self) -> None:
+        """Raises InputError unless both weights are still those that were extracted."""
+        for role, encoder in (("difference", self.difference), ("student", self.student)):
+            if encoder.sha256 != self.files[role]:
+                raise InputError(
+                    f"{encoder.folder}: changed since it was extracted: its weights have SHA-256 "
+                    f"{encoder.sha256[:12]}…, expected {self.files[role][:12]}…; extract the vector again"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the weights, ready for JSON."""
@@ -156,11 +167,15 @@ def open_vector(path: str | Path) -> Vector:
         raise InputError(f"{path}: is no task vector; make one with `crossfade vector extract {path} --base BASE`")
     told = read_json(path / RECORD)["vector"]
     try:
-        base, sha256, sizes = dict(told["base"]), str(told["student"]["sha256"]), dict(told["sizes"])
-        found = {key: base[key] for key in ("name", "revision", "sha256")}
+        base = {key: told["base"][key] for key in ("name", "revision", "sha256")}
+        sha256, licence = str(told["student"]["sha256"]), told["student"]["licence"]
+        sizes, files = dict(told["sizes"]), {role: str(told["files"][role]) for role in ("difference", "student")}
     except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path / RECORD}: damaged: expected vector.base, vector.student and vector.sizes") from None
-    return Vector(path, open_encoder(path), open_encoder(path / STUDENT), found, sha256, sizes)
+        raise InputError(f"{path / RECORD}: damaged: expected vector.base, student, sizes and files") from None
+    if not (path / STUDENT).is_dir():
+        raise InputError(f"{path}: damaged: expected the student in {STUDENT}/; extract the vector again")
+    student = replace(open_encoder(path / STUDENT), licence=licence)
+    return Vector(path, open_encoder(path), student, base, sha256, sizes, files)
 
 
 def _opened(model: str | Path | Encoder) -> Encoder:
@@ -196,7 +211,9 @@ def _write_record(folder: Path, student: Encoder, base: Encoder, sizes: Mapping[
         role: {"name": one.name, "revision": one.revision, "sha256": one.sha256, "licence": one.licence}
         for role, one in (("student", student), ("base", base))
     }
-    record = {"crossfade": __version__, "vector": {**described, "trusted": trusted, "sizes": dict(sizes)}}
+    files = {"difference": open_encoder(folder).sha256, "student": open_encoder(folder / STUDENT).sha256}
+    told = {**described, "trusted": trusted, "sizes": dict(sizes), "files": files}
+    record = {"crossfade": __version__, "vector": told}
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     rows = [f"| {part} | {size:.3f} |" for part, size in sizes.items()]
     names = [Path(one.name.partition("@")[0]).name for one in (student, base)]

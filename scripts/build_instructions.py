@@ -65,6 +65,11 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=ITEMS, help="at most so many items an instance")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="only these instances")
     options = parser.parse_args()
+    known = [card["name"] for card in yaml.safe_load(CARDS.read_text(encoding="utf-8"))]
+    if unknown := [name for name in options.only if name not in known]:
+        parser.error(f"--only {unknown[0]}: no such instance; known: {', '.join(known)}")
+    if not (options.tasks / "SOURCES.md").is_file():
+        parser.error(f"--tasks {options.tasks}: no SOURCES.md in it; expected what build_probe_tasks.py wrote")
     voice = {"festvox-ru": build_probe_tasks.DEBIAN["festvox-ru"]}
     russian = packages.fetch_all(options.downloads.resolve(), voice, {})["festvox-ru"].folder
     build(options.output, options.tasks, russian, items=options.items, only=options.only)

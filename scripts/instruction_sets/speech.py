@@ -1,6 +1,5 @@
 """Instances about speech: words, languages, speakers, tones, phones, noise."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import cycle
@@ -10,6 +9,7 @@ import numpy as np
 from audio_pack.sound import RATE, Samples
 from instruction_sets.layout import Entry
 from instruction_sets.recordings import Recording, balanced, read, some
+from probe_tasks.phones import TRANSCRIPTS, transcripts
 
 Maker = Callable[[int, np.random.Generator], list[Entry]]
 LANGUAGES = {"cs": "Czech", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch"}
@@ -17,7 +17,6 @@ TONES = {"1": "first", "2": "second", "3": "third", "4": "fourth"}
 LEVELS = (-5, 0, 5, 10, 15, 20)
 """SNR in dB."""
 PAUSE = "pau"
-TRANSCRIPTS = "usr/share/festival/voices/russian/msu_ru_nsh_clunits/etc/txt.done.data"
 ALPHABET = (
     "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec romeo "
     "sierra tango uniform victor whiskey xray yankee zulu"
@@ -56,12 +55,6 @@ def makers(tasks: Path, pack: Path, russian: Path) -> dict[str, Maker]:
         "NoiseSNRPrediction_Fillets-nl-Gaussian": partial(_levelled, dutch),
         "AudioDurationPrediction_Fillets-nl": partial(_timed, dutch),
     }
-
-
-def transcripts(path: Path) -> dict[str, str]:
-    """Lower-case words of every utterance; a + marks a stress and goes."""
-    lines = re.findall(r'^\( (\S+) "(.*)" \)', path.read_text(encoding="utf-8"), re.MULTILINE)
-    return {name: " ".join(re.findall(r"[а-яё]+", text.lower().replace("+", ""))) for name, text in lines}
 
 
 def plain(one: Recording) -> str:

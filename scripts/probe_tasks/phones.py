@@ -1,6 +1,9 @@
-"""Russian read speech with its phones, in time and in order."""
+"""Russian read speech with its phones, in time and in order, and with its words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -11,13 +14,15 @@ from probe_tasks.folders import LAPTOP, Clip, Task, settings
 
 LICENCE = "LicenseRef-BSD-festvox-ru"
 PAUSE = "pau"
+TRANSCRIPTS = f"{RUSSIAN}/etc/txt.done.data"
 SPLITS = {"train": 210, "valid": 30, "test": 60}
 
 
 def tasks(packages: Mapping[str, Package], random: np.random.Generator) -> list[Task]:
-    """Phones of unseen utterances, as frames and as sequences; the same utterances in the same splits."""
+    """Phones of unseen utterances, as frames and as sequences, and words; the same utterances in the same splits."""
     package = packages["festvox-ru"]
     splits = _splits(package, random)
+    words = transcripts(package.folder / TRANSCRIPTS)
     return [
         Task(
             "phones_ru",
@@ -29,7 +34,7 @@ def tasks(packages: Mapping[str, Package], random: np.random.Generator) -> list[
                 kind="frames",
                 **LAPTOP,
             ),
-            _clips(package, splits, "segments"),
+            _clips(package, splits, "segments", partial(_segments, package)),
             f"segments are [start, end, phone] in seconds; {PAUSE} is silence",
         ),
         Task(
@@ -37,8 +42,16 @@ def tasks(packages: Mapping[str, Package], random: np.random.Generator) -> list[
             settings(
                 "Russian phones, unseen utterances", "speech", "phones", "per", kind="ctc", tokens="words", **LAPTOP
             ),
-            _clips(package, splits, "phones"),
+            _clips(package, splits, "phones", partial(_phones, package)),
             f"without silence ({PAUSE})",
+        ),
+        Task(
+            "asr_ru",
+            settings(
+                "Russian words, unseen utterances", "speech", "text", "cer", kind="ctc", tokens="characters", **LAPTOP
+            ),
+            _clips(package, splits, "text", lambda utterance, _: words[utterance]),
+            "text: lower case; Russian letters and spaces only",
         ),
     ]
 
@@ -51,17 +64,28 @@ def _splits(package: Package, random: np.random.Generator) -> dict[str, str]:
     return {chosen[index]: name for index, name in zip(random.permutation(len(chosen)), names, strict=True)}
 
 
-def _clips(package: Package, splits: Mapping[str, str], label: str) -> Iterator[Clip]:
+def transcripts(path: Path) -> dict[str, str]:
+    """Lower-case words of every utterance; a + marks a stress and goes."""
+    lines = re.findall(r'^\( (\S+) "(.*)" \)', path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: " ".join(re.findall(r"[а-яё]+", text.lower().replace("+", ""))) for name, text in lines}
+
+
+def _clips(
+    package: Package, splits: Mapping[str, str], column: str, label: Callable[[str, float], object]
+) -> Iterator[Clip]:
+    """Utterances with what `label` makes of their names and seconds."""
     for utterance in sorted(splits):
         path = package.folder / RUSSIAN / "wav" / f"{utterance}.wav"
         samples = read(path)
-        segments = _segments(package, utterance, len(samples) / RATE)
-        phones = " ".join(name for _, _, name in segments if name != PAUSE)
-        row = {label: segments if label == "segments" else phones, "group": utterance, "split": splits[utterance]}
+        row = {column: label(utterance, len(samples) / RATE), "group": utterance, "split": splits[utterance]}
         yield Clip(utterance, samples, package.source(path), LICENCE, row)
 
 
-def _segments(package: Package, utterance: str, seconds: float) -> Sequence[tuple[float, float, str]]:
+def _segments(package: Package, utterance: str, seconds: float) -> list[tuple[float, float, str]]:
     """The alignment, ended with the recording."""
     phones = aligned_phones(package, utterance)
     return [(round(one.start, 4), round(min(one.end, seconds), 4), one.name) for one in phones if one.start < seconds]
+
+
+def _phones(package: Package, utterance: str, seconds: float) -> str:
+    return " ".join(name for _, _, name in _segments(package, utterance, seconds) if name != PAUSE)

@@ -54,6 +54,16 @@ def test_one_instance(done: Done, bench: Path, model: Path, tmp_path: Path) -> N
     assert (told["instances"], told["items"], told["last_sitting"]["items"]) == (1, 4, 4)
 
 
+def test_what_is_left_out_is_said(done: Done, model: Path, tmp_path: Path) -> None:
+    for name, said in (("Good_A", {}), ("Odd_B", {"metrics": ["acuracy"]}), ("Say_C", {"kind": "speech generation"})):
+        instructed.high_or_low(tmp_path / "bench", name, 2, **said)
+    told = done(["dynamic-superb", "run", tmp_path / "bench", "--model", model, "-o", tmp_path / "run"])
+    assert told["instances"] == 1
+    assert set(told["left_out"]) == {"Odd_B", "Say_C"}
+    assert told["left_out"]["Odd_B"].startswith("metrics: 'acuracy' is unknown; did you mean 'accuracy'?")
+    assert told["left_out"]["Say_C"] == "unsupported: answers are sounds"
+
+
 def test_probe_mode(done: Done, bench: Path, tmp_path: Path) -> None:
     file = tmp_path / "logmel.yaml"
     file.write_text("{kind: encoder, model: logmel, device: cpu}")

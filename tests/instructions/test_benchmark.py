@@ -55,10 +55,13 @@ def test_a_clone(clone: Path) -> None:
     assert (one.items, one.keywords) == (None, ())
     told = lines(found)
     assert told["Broken_One"].startswith("left out: instance.json is not JSON")
-    assert told["ChordClassification_Piano"] == (
-        "left out: cannot tell what kind of answer ['beauty'] is; expected a known metric"
+    assert told["ChordClassification_Piano"].startswith(
+        "left out: metrics: 'beauty' is unknown; did you mean 'bleu'? known: "
     )
     assert told["Pathless_One"] == "left out: no path; expected one in instance.json"
+    assert set(found.left_out) == {"Broken_One", "ChordClassification_Piano", "Pathless_One"}
+    with pytest.raises(InputError, match=r"^'Pathless_One': left out: no path"):
+        found.chosen(names=["Pathless_One"])
     assert len(found.problems) == 3
 
 
@@ -82,6 +85,16 @@ def test_a_list(tmp_path: Path) -> None:
     assert ("Fluency_L2-Scoring", "note of the list: which type?") in said
     assert ("list.csv row 4", "left out: no name; expected one in list.csv") in said
     assert any(source == "Odd_One" and "'Painting'" in what for source, what in said)
+
+
+def test_an_unknown_name_among_many_is_one_short_line(tmp_path: Path) -> None:
+    told = [{"name": f"Dogs_{place:03d}", "path": "x/y", "category": "Classification"} for place in range(300)]
+    (tmp_path / "list.json").write_text(json.dumps(told))
+    with pytest.raises(
+        InputError, match=r"^'Dogs_1000': no such instance or task; did you mean 'Dogs_100'\? "
+    ) as caught:
+        read_benchmark(tmp_path / "list.json").chosen(names=["Dogs_1000"])
+    assert len(str(caught.value)) < 300
 
 
 def test_a_json_list_says_the_same(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """Over real HTTP, against a server process."""
 
+import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from chat_server import FAULTS, KEY, Served
 
+from crossfade.documents import validated
 from crossfade.errors import InputError
-from crossfade.instructions.chat import ChatClient, Endpoint, UnansweredError
+from crossfade.instructions.chat import ChatClient, Endpoint, UnansweredError, _AgainError, _streamed, _whole
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -94,9 +97,62 @@ def test_what_no_attempt_would_mend_stops_at_once(server: Served, monkeypatch: p
 
 def test_addresses() -> None:
     assert endpoint("http://localhost:1/v1/chat/completions/").url == "http://localhost:1/v1"
-    for url in ("localhost:8000", "http://user:key@host/v1"):
-        with pytest.raises(ValueError, match="expected"):
-            endpoint(url)
+    with pytest.raises(ValueError, match="begins with http"):
+        endpoint("localhost:8000")
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"url": f"http://user:{KEY}@host/v1"}, "url: expected no key, password or query in the address"),
+        ({"url": f"http://host/v1?api-key={KEY}"}, "url: expected no key, password or query in the address"),
+        ({"api_key_env": KEY}, "api_key_env: expected the name of a variable that holds the key"),
+        ({"api_key": KEY}, "unknown key 'api_key'; did you mean 'api_key_env'"),
+        ({"extra": {"api_key": KEY}}, "extra: 'api_key' would be kept with the run"),
+        ({"extra": {"headers": [{"Authorization": KEY}]}}, "extra: 'Authorization' would be kept with the run"),
+    ],
+)
+def test_a_key_in_a_file_is_refused_and_not_repeated(said: dict[str, object], fault: str) -> None:
+    with pytest.raises(InputError) as caught:
+        validated(Endpoint, {"url": "http://host/v1", "model": "tiny"} | said, "judge.yaml")
+    assert str(caught.value).startswith(f"judge.yaml: {fault}")
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_that_looks_like_a_name_is_not_repeated() -> None:
+    with pytest.raises(InputError, match=r"^api_key_env: the variable it names is not set; set it to your key$"):
+        ChatClient(endpoint("http://host/v1", api_key_env="gskAbc123"))
+    assert endpoint("http://host/v1", extra={"top_k": 1, "max_completion_tokens": 5}).extra["top_k"] == 1
+
+
+def _events(*events: object) -> Iterator[str]:
+    return (f"data: {event if isinstance(event, str) else json.dumps(event)}" for event in events)
+
+
+def test_what_servers_stream() -> None:
+    said, last = {"choices": [{"delta": {"content": "yes"}}]}, {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    usage = {"usage": {"completion_tokens": 1}, "choices": None}
+    assert _streamed(_events(said, said, last, usage, "[DONE]")) == ("yesyes", usage["usage"])
+    assert _streamed(_events({"choices": []}, said, "[DONE]")) == ("yes", {})
+    assert _streamed(_events(last)) == ("", {})
+    for broken, why in (
+        ([said], "broke off"),
+        (["[DONE]"], "broke off"),
+        ([said, {"error": {"message": "out of memory"}}, "[DONE]"], "told of an error: .*out of memory"),
+        ([said, "{", last], "not a JSON object"),
+        ([{"choices": ["yes"]}], "broke off"),
+    ):
+        with pytest.raises(_AgainError, match=why):
+            _streamed(_events(*broken))
+
+
+def test_what_servers_say_in_one_piece() -> None:
+    assert _whole(b'{"choices": [{"message": {"content": "yes"}}], "usage": 3}') == ("yes", {})
+    assert _whole(b'{"choices": [{"message": {"content": null}}]}') == ("", {})
+    for broken in (b"[]", b"{}", b'{"choices": []}', b'{"choices": [{"message": {}}]}', b'{"error": "busy"}',
+                   b'{"choices": [{"message": {"content": 3}}]}'):  # fmt: skip
+        with pytest.raises(_AgainError):
+            _whole(broken)
 
 
 def test_the_rate_of_requests_is_held(server: Served) -> None:

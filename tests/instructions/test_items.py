@@ -84,7 +84,7 @@ def test_ids_are_unique(tmp_path: Path) -> None:
 
 def test_a_column_that_is_missing(tmp_path: Path) -> None:
     row = {"file": "clip0", "instruction": "Which?", "lable": "dog"}
-    with pytest.raises(InputError, match=r"Dogs_One_clip0\.wav: no column 'label'; did you mean 'lable'\?"):
+    with pytest.raises(InputError, match=r"Dogs_One_clip0\.wav: no 'label'; did you mean 'lable'\?"):
         load_items(instance(prepared(tmp_path / "Dogs_One", [row])))
 
 

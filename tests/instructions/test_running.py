@@ -154,6 +154,17 @@ def test_what_failed_is_noted_and_asked_again(bench: Path, echo: Path, tmp_path:
     assert [sitting["items"] for sitting in again.costs()["sittings"]] == [18, 4]  # type: ignore[index, union-attr, call-overload]
 
 
+def test_half_a_sign_in_an_answer_is_a_question_mark(bench: Path, tmp_path: Path) -> None:
+    """JSON can say what UTF-8 cannot: "\\ud83d" alone."""
+    (tmp_path / "half.py").write_text(
+        "class Half:\n    def answer(self, asked):\n        return ['so \\ud83d'] * len(asked)\n"
+    )
+    half = written(tmp_path / "half.yaml", kind="python", model=f"{tmp_path}/half.py:Half")
+    done = asked(bench, half, tmp_path / "run")
+    assert {one.answer for one in done.answers()} == {"so ?"}
+    assert {one["answer"] for one in results(tmp_path / "run")["answers"]} == {"so ?"}
+
+
 def test_sound_that_cannot_be_read_fails_alone(echo: Path, tmp_path: Path) -> None:
     folder = instructed.high_or_low(tmp_path / "bench", "Broken", 4)
     (folder / "Broken_002.wav").write_bytes(b"RIFF, but no more")
@@ -187,6 +198,18 @@ def test_shards_joined_are_the_whole_run(bench: Path, echo: Path, tmp_path: Path
     assert (tmp_path / "partly" / RESULTS).read_bytes() == (tmp_path / "whole" / RESULTS).read_bytes()
 
 
+def test_shards_of_machines_that_keep_the_model_elsewhere(bench: Path, tmp_path: Path) -> None:
+    folders = []
+    for number in (1, 2):
+        home = tmp_path / f"machine-{number}"
+        home.mkdir()
+        (home / "echo.py").write_text(ECHO)
+        model = written(home / "echo.yaml", kind="python", model=f"{home}/echo.py:Echo")
+        folders.append(home / "run")
+        asked(bench, model, folders[-1], shard=(number, 2))
+    assert join(folders, tmp_path / "joined").missing == 0
+
+
 def test_runs_that_are_no_shards_of_one_are_refused(bench: Path, echo: Path, tmp_path: Path) -> None:
     asked(bench, echo, tmp_path / "a", shard=(1, 2))
     asked(bench, echo, tmp_path / "b", shard=(2, 2), limit=3)
@@ -203,6 +226,8 @@ def test_runs_that_are_no_shards_of_one_are_refused(bench: Path, echo: Path, tmp
         assert not (tmp_path / "joined").exists()
     with pytest.raises(InputError, match="expected two runs or more, received 1"):
         join([tmp_path / "a"], tmp_path / "joined")
+    with pytest.raises(InputError, match="a: named twice; expected every shard once"):
+        join([tmp_path / "a", tmp_path / "b/../a"], tmp_path / "joined")
 
 
 def test_another_run_is_not_mixed_in(bench: Path, echo: Path, tmp_path: Path) -> None:
@@ -225,6 +250,16 @@ def test_damage_is_named(bench: Path, echo: Path, tmp_path: Path) -> None:
         read_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"no run\.json in it; expected a folder written by"):
         read_run(tmp_path)
+    with pytest.raises(InputError, match=r"run\.json: a file; expected a folder written by"):
+        read_run(tmp_path / "run/run.json")
+    path.write_text(path.read_text().replace("Pitch_A", "Pitch_Z").partition("\n")[2])
+    with pytest.raises(InputError, match=r"answers\.jsonl: answers to 'Pitch_Z', which this run does not ask"):
+        read_run(tmp_path / "run")
+    path.unlink()
+    for content in ("[1]", '{"items": 3'):
+        (tmp_path / "run/costs.json").write_text(content)
+        with pytest.raises(InputError, match=r"costs\.json: damaged; delete it"):
+            read_run(tmp_path / "run").costs()
     with pytest.raises(InputError, match="exists and holds no run"):
         asked(bench, echo, tmp_path)
 
@@ -233,6 +268,26 @@ def test_two_processes_do_not_share_a_run(bench: Path, echo: Path, tmp_path: Pat
     asked(bench, echo, tmp_path / "run", limit=2)
     with Journal(tmp_path / "run"), pytest.raises(InputError, match="this run is going on in another process"):
         asked(bench, echo, tmp_path / "run", limit=2)
+
+
+def test_another_model_does_not_take_over_a_run_that_has_just_begun(bench: Path, echo: Path, tmp_path: Path) -> None:
+    """Before the first answer, too, what the folder is stays what the process says that holds it."""
+    asked(bench, echo, tmp_path / "run", limit=2)
+    (tmp_path / "run/answers.jsonl").write_text("")
+    before = (tmp_path / "run/run.json").read_bytes()
+    with Journal(tmp_path / "run"), pytest.raises(InputError, match="this run is going on in another process"):
+        asked(bench, echo, tmp_path / "run", limit=3)
+    assert (tmp_path / "run/run.json").read_bytes() == before
+    assert asked(bench, echo, tmp_path / "run", limit=3).header.settings.limit == 3
+
+
+def test_other_instances_are_named(bench: Path, echo: Path, tmp_path: Path) -> None:
+    benchmark = read_benchmark(bench)
+    asked(bench, echo, tmp_path / "run", limit=2)
+    with pytest.raises(
+        InputError, match=r"holds another run: instances\.Pitch_A was \{'name': 'Pitch_A'.* and is None"
+    ):
+        asked(bench, echo, tmp_path / "run", limit=2, instances=benchmark.chosen(names=["Pitch_B", "Same_C"]))
 
 
 def test_a_server_that_is_not_there_leaves_no_answers(bench: Path, tmp_path: Path) -> None:

@@ -101,6 +101,20 @@ def test_the_tree_averages_tasks_and_then_instances(tmp_path: Path) -> None:
     assert rows[0][2].startswith("81.2 ±")
 
 
+def test_an_error_rate_above_100_is_a_share_of_0(tmp_path: Path) -> None:
+    """Words without end on one task do not drown what is right on the others."""
+    pairs = [("one two", "one two and then many more words"), ("three", "nobody knows what was said")]
+    mood, words = told("Emotion_X", 2), told("SuperbASR_X", 2, kind="generation", metrics=("wer",))
+    run = run_of(tmp_path / "run", "mine", [
+        (mood, answers("Emotion_X", [("sad", "sad")] * 2)), (words, answers("SuperbASR_X", pairs, options=())),
+    ])  # fmt: skip
+    scores = score_run(run)
+    assert by_name(scores, "SuperbASR_X") == (pytest.approx(1000 / 3), 0)  # 5 words too many, then 4 and a wrong one
+    found = {one.branch: one for one in standings(scores, "normalised")}
+    assert (found["speech", "recognition"].average, found["speech", "recognition"].interval) == (0.0, (0.0, 0.0))
+    assert found[()].average == 50.0
+
+
 def test_relative_scores_turn_the_sign_where_lower_is_better(tmp_path: Path) -> None:
     assert relative_score(30.0, 20.0, better="higher") == 50.0
     assert relative_score(30.0, 20.0, better="lower") == -50.0
@@ -194,6 +208,17 @@ def test_the_page(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a name that ends in \.html"):
         write_report(tmp_path / "report.md", [mine])
     assert to_html([base], "exact").count("as the exact reader takes them") == 1
+
+
+def test_models_that_were_asked_different_instances(tmp_path: Path) -> None:
+    mine = score_run(moods(tmp_path / "a", "mine", 30))
+    other = score_run(
+        run_of(tmp_path / "b", "other", [(told("Emotion_X", 2), answers("Emotion_X", [("sad", "sad")] * 2))])
+    )
+    assert [row[:2] for row in tree_table([mine, other])[1]][:2] == [["all", "3"], ["\N{EM SPACE}speech", "3"]]
+    said = "Not all were asked the same instances (mine 2, other 1; 0 by all)"
+    assert said in to_html([mine, other])
+    assert said[:9] not in to_html([mine, mine.model_copy(update={"model": "again"})])
 
 
 def test_words_of_answers_cannot_break_the_page(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from crossfade.cli.options import Bench, Json, Overwrite, Quiet
 from crossfade.errors import InputError
 
 if TYPE_CHECKING:
+    from crossfade.instructions.benchmark import Instance
     from crossfade.instructions.runs import Run
 
 ModelFile = Annotated[
@@ -87,7 +89,9 @@ def run(
         at_once = concurrency or (8 if spec.kind in OVER_HTTP else 1)
         opened = open_model(spec, seed=seed)
         found = ask(benchmark, opened, output, shard=part, concurrency=at_once, batch=batch, **told)
-    show(Told(found), quiet=quiet, as_json=as_json)
+    wanted = benchmark.chosen(names=task) if task else benchmark.instances
+    unread = {} if task else benchmark.left_out
+    show(Told(found, unread | not_asked(found, wanted)), quiet=quiet, as_json=as_json)
 
 
 def join(
@@ -112,8 +116,8 @@ def join(
 class Told:
     """A run as it is summed up: what was asked, what failed and why most often, what it took."""
 
-    def __init__(self, run: "Run") -> None:
-        self.run = run
+    def __init__(self, run: "Run", left_out: Mapping[str, str] | None = None) -> None:
+        self.run, self.left_out = run, left_out or {}
 
     def to_dict(self) -> dict[str, Any]:
         """Facts, ready for JSON."""
@@ -129,7 +133,16 @@ class Told:
             "not_asked_here": self.run.missing,
             "last_sitting": last,
             "failures": most_frequent(self.run),
+            "left_out": self.left_out,
         }
+
+
+def not_asked(run: "Run", wanted: "Iterable[Instance]") -> dict[str, str]:
+    """Instances that a run does not ask, and why."""
+    asked = {one.name for one in run.header.instances}
+    why = "probe mode answers classifications and regressions" if not run.header.comparable else "answers are sounds"
+    lost = {one.name: f"{one.kind}: {why}" for one in wanted if one.name not in asked}
+    return lost | {one.name: "it has no items" for one in run.header.instances if not one.items}
 
 
 def most_frequent(run: "Run", shown: int = 3) -> dict[str, int]:

@@ -117,7 +117,7 @@ def _closing(made: "Scores") -> list[str]:
         lines.append(f"Relative to {made.relative.baseline} on {len(made.relative.scores)} instances.")
         lines += [f"No relative score: {name}: {reason}." for name, reason in made.relative.lost.items()]
     lines += [f"{one.name}: {note}." for one in made.instances for note in one.notes]
-    return lines + [f"{note}." for note in made.notes]
+    return lines + [f"{note.rstrip('.')}." for note in made.notes]
 
 
 def _facts(made: "Scores", output: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ COLUMNS = {
 }
 """Other names that lists give their columns."""
 DOMAINS = ("speech", "music", "audio")
+LEFT_OUT = "left out: "
+SHOWN = 12
+"""Names that a message about an unknown one gives, the closest of many."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ class Problem:
 
     source: str
     what: str
+    left_out: bool = False
+    """Whether that is why there is no such instance."""
+
+
+def _lost(source: str, why: str) -> Problem:
+    return Problem(source, f"{LEFT_OUT}{why}", left_out=True)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,11 @@ class Benchmark:
     problems: tuple[Problem, ...]
     sha256: str
     """Of what the instances say, and of their items where they are local; wherever they lie."""
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why there is no such instance, by its name or place."""
+        return {one.source: one.what.removeprefix(LEFT_OUT) for one in self.problems if one.left_out}
 
     def chosen(
         self,
@@ -103,8 +118,7 @@ class Benchmark:
         """
         wanted = None if names is None else set(names)
         if unknown := sorted((wanted or set()) - {name for one in self.instances for name in (one.name, one.task)}):
-            known = {one.name for one in self.instances} | {one.task for one in self.instances}
-            raise InputError(f"'{unknown[0]}': no such instance or task; {nearest(unknown[0], known)}")
+            raise InputError(f"'{unknown[0]}': {self._unknown(unknown[0])}")
         found = tuple(
             one
             for one in self.instances
@@ -119,6 +133,15 @@ class Benchmark:
         if not found:
             raise InputError(f"none of the {len(self.instances)} instances is all of what was asked for; ask for less")
         return found
+
+    def _unknown(self, name: str) -> str:
+        """Why there is no instance or task of a name, and which may be meant."""
+        if why := self.left_out.get(name):
+            return LEFT_OUT + why
+        known = sorted({one.name for one in self.instances} | {one.task for one in self.instances})
+        if len(known) > SHOWN:
+            known = get_close_matches(name, known, n=SHOWN, cutoff=0.4) or [*known[:SHOWN], "..."]
+        return f"no such instance or task; {nearest(name, known)}"
 
 
 def _mentions(one: Instance, keyword: str) -> bool:
@@ -143,7 +166,7 @@ def read_benchmark(path: str | Path) -> Benchmark:
         if isinstance(one, Problem):
             problems.append(one)
         elif any(other.name == one.name for other in found):
-            problems.append(Problem(one.name, f"left out: a second instance of this name, in {one.source}"))
+            problems.append(_lost(one.name, f"a second instance of this name, in {one.source}"))
         else:
             found.append(one)
     if not found:
@@ -185,12 +208,10 @@ def _card(file: Path) -> Iterator[Instance | Problem]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        yield Problem(name, f"left out: {CARD} is not JSON ({' '.join(str(error).split())})")
+        yield _lost(name, f"{CARD} is not JSON ({' '.join(str(error).split())})")
         return
     if not isinstance(content, dict):
-        yield Problem(
-            name, f"left out: {CARD} holds {type(content).__name__}, expected an object with {FIELDS[0]}, ..."
-        )
+        yield _lost(name, f"{CARD} holds {type(content).__name__}, expected an object with {FIELDS[0]}, ...")
         return
     task = file.parents[1].name if file.parents[1] != file.parent else ""
     yield from _instance(content, file, name, task if name.startswith(f"{task}_") else "")
@@ -204,7 +225,7 @@ def _bare(folder: Path) -> Iterator[Instance | Problem]:
     try:
         row = first_row(folder)
     except InputError as error:
-        yield Problem(folder.name, f"left out: {error}")
+        yield _lost(folder.name, str(error))
         return
     label = str(row.get("label", ""))
     kind: Kind = "generation"
@@ -225,21 +246,19 @@ def _instance(
     path = str(content.get("path") or "").strip()
     if not name or not path:
         missing = "name" if not name else "path"
-        yield Problem(name or where, f"left out: no {missing}; expected one in {source.name}")
+        yield _lost(name or where, f"no {missing}; expected one in {source.name}")
         return
     for field in asked:
         if field not in content:
             yield Problem(name, f"no {field} in {source.name}")
     place, local = _place(path, source, name)
     if local and not holds_items(Path(place)):
-        yield Problem(name, f"left out: {place} holds no items; expected {METADATA}, metadata.csv or parquet files")
+        yield _lost(name, f"{place} holds no items; expected {METADATA}, metadata.csv or parquet files")
         return
     metrics = _words(content.get("metrics"))
     kind = _kind(content, metrics)
     if kind is None:
-        told = content.get("kind", content.get("metrics"))
-        expected = "a known metric" if "kind" not in content else f"one of {', '.join(KINDS)}"
-        yield Problem(name, f"left out: cannot tell what kind of answer {told!r} is; expected {expected}")
+        yield _lost(name, _no_kind(content, metrics))
         return
     branch = taxonomy.branch(name)
     yield Instance(
@@ -274,6 +293,14 @@ def _kind(content: Mapping[str, Any], metrics: tuple[str, ...]) -> Kind | None:
     return next(filter(None, map(taxonomy.metric_kind, metrics)), None)
 
 
+def _no_kind(content: Mapping[str, Any], metrics: tuple[str, ...]) -> str:
+    if "kind" in content:
+        return f"kind: expected one of {', '.join(KINDS)}, received {content['kind']!r}"
+    if not metrics:
+        return "metrics: none is named, which would tell what kind of answer is meant; name one, or the kind"
+    return f"metrics: '{metrics[0]}' is unknown; {nearest(metrics[0], taxonomy.known_metrics())}"
+
+
 def _words(value: object) -> tuple[str, ...]:
     """A list of words, or a text with commas; () for anything else."""
     if isinstance(value, str):
@@ -287,7 +314,7 @@ def _words(value: object) -> tuple[str, ...]:
 def _list(path: Path) -> Iterator[Instance | Problem]:
     for number, row in enumerate(_rows(path), 1):
         if not isinstance(row, Mapping):
-            yield Problem(f"{path.name} row {number}", f"left out: expected an object, received {str(row)[:60]}")
+            yield _lost(f"{path.name} row {number}", f"expected an object, received {str(row)[:60]}")
             continue
         content = {COLUMNS.get(str(key), str(key)): value for key, value in row.items() if key}
         flags = [domain for domain in DOMAINS if _is_true(content.pop(domain, content.pop(domain.title(), None)))]

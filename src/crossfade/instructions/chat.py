@@ -3,13 +3,14 @@
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from crossfade.documents import Strict
 from crossfade.errors import InputError
@@ -25,6 +26,9 @@ BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 SHOWN = 200
 """Characters of a server's answer that a message repeats."""
+
+SECRET = re.compile(r"(?i)api[-_]?key|authori[sz]ation|password|secret|(?:^|access[-_]?|auth[-_]?|bearer[-_]?)token$")
+"""Names under which keys are sent; in `extra` they would be kept with the run."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -49,13 +53,27 @@ class Endpoint(Strict):
     stream: bool = False
     extra: Mapping[str, JsonValue] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_keys(cls, told: Any) -> Any:
+        """Of the whole, so that no message repeats what may be a key."""
+        if not isinstance(told, Mapping):
+            return told
+        if re.search("[@?#]", str(told.get("url", ""))):
+            raise ValueError(
+                "url: expected no key, password or query in the address; name a key's variable in api_key_env"
+            )
+        if not re.fullmatch(r"[A-Za-z_]\w*", str(told.get("api_key_env") or "NONE")):
+            raise ValueError("api_key_env: expected the name of a variable that holds the key, as MY_KEY; not the key")
+        if found := _secret_names(told.get("extra")):
+            raise ValueError(f"extra: '{found[0]}' would be kept with the run; name a key's variable in api_key_env")
+        return told
+
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")):
             raise ValueError("expected an address that begins with http:// or https://, as http://localhost:8000/v1")
-        if "@" in url:
-            raise ValueError("expected no key or password in the address; name its variable in api_key_env")
         return url.rstrip("/").removesuffix("/chat/completions")
 
     def identity(self) -> dict[str, JsonValue]:
@@ -207,14 +225,23 @@ class ChatClient:
         self._closed.wait(turn - now)
 
 
+def _secret_names(told: object) -> list[str]:
+    """The names in a JSON value, at any depth, that keys go by."""
+    if isinstance(told, Mapping):
+        own = [str(name) for name in told if SECRET.search(str(name))]
+        return own + [found for value in told.values() for found in _secret_names(value)]
+    return [found for value in told for found in _secret_names(value)] if isinstance(told, list) else []
+
+
 def _key(endpoint: Endpoint) -> str | None:
     if endpoint.api_key_env is None:
         return None
+    shown = endpoint.api_key_env if endpoint.api_key_env.isupper() else "it names"  # else it may be the key itself
     key = os.environ.get(endpoint.api_key_env, "").strip()
     if not key:
-        raise InputError(f"api_key_env: the variable {endpoint.api_key_env} is not set; set it to your key")
+        raise InputError(f"api_key_env: the variable {shown} is not set; set it to your key")
     if not (key.isascii() and key.isprintable()):
-        raise InputError(f"api_key_env: what {endpoint.api_key_env} holds is no key: expected plain characters")
+        raise InputError(f"api_key_env: what the variable {shown} holds is no key: expected plain characters")
     return key
 
 
@@ -230,34 +257,39 @@ def _open(key: str | None, timeout: float) -> "httpx2.Client":
 
 
 def _whole(content: bytes) -> tuple[str, Mapping[str, Any]]:
-    """Text and usage of an answer in one piece. Raises _AgainError where it is none."""
+    """Text and usage of an answer in one piece; "" where nothing was said, as after too much thought.
+
+    Raises _AgainError where it is no answer.
+    """
     found = _json(content)
     try:
         text = found["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
-        text = None
-    if not isinstance(text, str):
+        text = False
+    if not isinstance(text, str | None):
         raise _AgainError(f"an answer without choices[0].message.content: {content[:SHOWN].decode(errors='replace')}")
-    return text, found.get("usage") or {}
+    return text or "", _mapping(found.get("usage"))
 
 
 def _streamed(lines: Iterator[str]) -> tuple[str, Mapping[str, Any]]:
-    """Text and usage of server-sent events. Raises _AgainError where they break off, or are none."""
+    """Text and usage of server-sent events. Raises _AgainError where they break off, tell of an error, or are none."""
     parts: list[str] = []
     usage: Mapping[str, Any] = {}
-    finished = False
+    finished = ended = False
     for line in lines:
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            return "".join(parts), usage
+        if ended := data == "[DONE]":
+            break
         event = _json(data.encode())
-        usage = event.get("usage") or usage
-        for choice in event.get("choices") or []:
-            parts.append((choice.get("delta") or {}).get("content") or "")
+        if event.get("error"):
+            raise _AgainError(f"the stream told of an error: {data[:SHOWN]}")
+        usage = _mapping(event.get("usage")) or usage
+        for choice in map(_mapping, event.get("choices") or []):
+            parts.append(str(_mapping(choice.get("delta")).get("content") or ""))
             finished = finished or choice.get("finish_reason") is not None
-    if not finished:
+    if not (finished or (ended and parts)):
         raise _AgainError("the stream broke off")
     return "".join(parts), usage
 
@@ -270,6 +302,10 @@ def _json(content: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _AgainError(f"not a JSON object: {content[:SHOWN].decode(errors='replace')}")
     return found
+
+
+def _mapping(told: object) -> Mapping[str, Any]:
+    return told if isinstance(told, Mapping) else {}
 
 
 def _count(usage: Mapping[str, Any], key: str) -> int | None:

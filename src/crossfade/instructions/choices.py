@@ -8,7 +8,8 @@ The rules, in order; the first that finds something decides:
 3. it refuses, or says that it cannot tell: not applicable;
 4. its last line, or its first sentence, is an option; or its first word agrees ("yes", "correct") or disagrees;
 5. it begins with the letter of an option, as in "(b)" or "b. sad", and names no other;
-6. it mentions exactly one option, longest first ("non-speech" before "speech"), not counting what is negated.
+6. it mentions exactly one option, longest first ("non-speech" before "speech"), not counting what is negated, nor
+   an article where A is an option.
 
 What is left is not applicable.
 """
@@ -59,6 +60,11 @@ _LETTERED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NAMED_LETTER = re.compile(r"\b(?:option|choice)\s+\(?(?P<bare>[a-z])\b\)?", re.IGNORECASE)
+
+
+_ARTICLE = re.compile(
+    r"\ba\s+(?!(?:is|was|or|and|in|as|with|because|major|minor|sharp|flat|natural)\b)(?=[^\W\d_])", re.IGNORECASE
+)
 
 
 def plain(text: str) -> str:
@@ -180,7 +186,7 @@ def _mentioned(text: str, names: Mapping[str, str], named: Named) -> set[str]:
     longest = sorted((re.escape(name) for name in names if _has_words(name)), key=len, reverse=True)
     if not longest or not text:
         return signs
-    said = named(text)
+    said = named(_ARTICLE.sub("", text) if "a" in names else text)
     found = re.finditer(rf"(?<![\w.#-])(?:{'|'.join(longest)})(?![\w#]|\.\d)", said)
     return signs | {names[one[0]] for one in found if not _NEGATED.search(said[: one.start()])}
 

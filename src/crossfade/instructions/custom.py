@@ -34,7 +34,8 @@ class CustomModel:
             raise InputError(f"{spec.model}: has no method answer(questions); expected one that gives a list of texts")
         self.name = spec.name or str(getattr(self.made, "name", Path(spec.model.rpartition(":")[0]).stem))
         told = spec.model_dump(mode="json", exclude={"name", "batch"})
-        self.identity: Mapping[str, JsonValue] = told | {"sha256": _sha256(file)}
+        shown = f"{file.name}:{spec.model.rpartition(':')[2]}"  # wherever it lies on each machine
+        self.identity: Mapping[str, JsonValue] = told | {"model": shown, "sha256": _sha256(file)}
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         """An answer for each question, or what the class raised."""

@@ -146,7 +146,9 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 def _require(columns: Sequence[str], where: object) -> None:
     if missing := [name for name in ASKED if name not in columns]:
-        raise InputError(f"{where}: no column '{missing[0]}'; {nearest(missing[0], columns)}")
+        raise InputError(
+            f"{where}: no '{missing[0]}'; {nearest(missing[0], columns)}; mend it, or choose other instances"
+        )
 
 
 # Prepared folders -----------------------------------------------------------------------------------------------------

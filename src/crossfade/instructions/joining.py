@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossfade.documents import first_difference
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
-from crossfade.instructions.runs import Answered, Journal, Key, Run, read_run, write_costs, write_header, write_results
+from crossfade.instructions.runs import (
+    Answered,
+    Journal,
+    Key,
+    Run,
+    difference,
+    read_run,
+    write_costs,
+    write_header,
+    write_results,
+)
 
 
 def join(runs: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> Run:
@@ -17,10 +26,13 @@ def join(runs: Sequence[str | Path], output: str | Path, *, overwrite: bool = Fa
     shards = [read_run(path) for path in runs]
     if len(shards) < 2:
         raise InputError(f"join: expected two runs or more, received {len(shards)}")
+    folders = [shard.folder.resolve() for shard in shards]
+    if twice := [folder for folder in folders if folders.count(folder) > 1]:
+        raise InputError(f"{twice[0]}: named twice; expected every shard once")
     header = shards[0].header
     for shard in shards[1:]:
-        if difference := first_difference(header.facts(shard=False), shard.header.facts(shard=False)):
-            raise InputError(f"{shard.folder}: is no shard of {shards[0].folder}: {difference}; join shards of one run")
+        if found := difference(header, shard.header, shard=False):
+            raise InputError(f"{shard.folder}: is no shard of {shards[0].folder}: {found}; join shards of one run")
     settings = header.settings.model_copy(update={"shard": None})
     with output_folder(Path(output), overwrite=overwrite) as draft:
         write_header(draft, header.model_copy(update={"settings": settings}))

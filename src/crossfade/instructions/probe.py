@@ -19,8 +19,8 @@ from crossfade.errors import InputError
 from crossfade.instructions.benchmark import Benchmark, Instance
 from crossfade.instructions.items import Item
 from crossfade.instructions.models import Answer, EncoderSpec
-from crossfade.instructions.running import Asked, answered, begin, finish, header_of, portion, record, scorable
-from crossfade.instructions.runs import Answered, Journal, Run, Settings
+from crossfade.instructions.running import Asked, answered, begun, finish, header_of, portion, record, scorable
+from crossfade.instructions.runs import Answered, Run, Settings
 from crossfade.probing.cache import Cache, open_cache
 from crossfade.probing.clips import hash_files
 from crossfade.probing.features import Clip, extract
@@ -76,14 +76,13 @@ def probe_run(
         comparable=False,
         note=NOTE,
     )
-    folder = begin(Path(output), header)
     kept = open_cache(cache, None)
-    with Journal(folder) as journal:
+    with begun(Path(output), header) as journal:
         new = [one for one in asked if any((item.instance, item.id) not in journal.places for item in one.items)]
         left = sum(len(one.items) for one in new)
         with closing(_all(upstream, new, seed, kept, progress)) as answers:
             seconds = record(journal, answers, left, SILENT)
-    return finish(folder, left, seconds)
+    return finish(journal.folder, left, seconds)
 
 
 def _all(

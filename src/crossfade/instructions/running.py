@@ -4,7 +4,7 @@ import platform
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from crossfade import __version__
 from crossfade.audio.decode import UnreadableError
-from crossfade.documents import first_difference
 from crossfade.errors import InputError
 from crossfade.instructions.benchmark import Benchmark, Instance
 from crossfade.instructions.items import Item, load_items
@@ -28,6 +27,7 @@ from crossfade.instructions.runs import (
     Key,
     Run,
     Settings,
+    difference,
     read_header,
     read_run,
     told,
@@ -38,7 +38,7 @@ from crossfade.instructions.runs import (
 from crossfade.parallel import ahead
 from crossfade.progress import SILENT, Progress
 
-__all__ = ["Answered", "Asked", "Header", "Run", "begin", "read_run", "run"]
+__all__ = ["Answered", "Asked", "Header", "Run", "begun", "read_run", "run"]
 
 READERS = 4
 """Items whose sounds are decoded at a time, while the model answers others."""
@@ -91,13 +91,12 @@ def run(
     settings = Settings(limit=limit, shard=shard, seed=seed)
     asked = [portion(instance, limit, shard) for instance in scorable(benchmark, instances)]
     header = header_of(benchmark, asked, settings, path, model=model.name, identity=model.identity)
-    folder = begin(Path(output), header)
-    with Journal(folder) as journal, closing(model):
+    with closing(model), begun(Path(output), header) as journal:
         left = sum(len(one.places) for one in asked) - sum(key not in journal.failed for key in journal.places)
         todo = chain.from_iterable(unanswered(one, journal) for one in asked)
         with closing(ask_all(model, todo, concurrency, batch or model.batch)) as answers:
             seconds = record(journal, answers, left, progress)
-    return finish(folder, left, seconds)
+    return finish(journal.folder, left, seconds)
 
 
 def scorable(benchmark: Benchmark, instances: Sequence[Instance] | None) -> list[Instance]:
@@ -140,19 +139,23 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def begin(folder: Path, header: Header) -> Path:
-    """The folder of a run: made, or found to hold the same one. Raises InputError where it holds something else."""
-    if (folder / HEADER).is_file() and any(read_run(folder).places):
-        if difference := first_difference(read_header(folder).facts(), header.facts()):
-            raise InputError(
-                f"{folder}: holds another run: {difference}; choose another folder, or give what that run was given"
-            )
-        return folder
-    if folder.exists() and not (folder / HEADER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+@contextmanager
+def begun(folder: Path, header: Header) -> Iterator[Journal]:
+    """The journal of a run's folder, which is made, or holds the same run. Raises InputError for anything else."""
+    known = (folder / HEADER).is_file()
+    if folder.exists() and not known and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and holds no run; choose another output folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_header(folder, header)
-    return folder
+    if not known:
+        write_header(folder, header)
+    with Journal(folder) as journal:  # from here on no other process writes there
+        if not journal.places:
+            write_header(folder, header)
+        elif found := difference(read_header(folder), header):
+            raise InputError(
+                f"{folder}: holds another run: {found}; choose another folder, or give what that run was given"
+            )
+        yield journal
 
 
 def unanswered(asked: Asked, journal: Journal) -> Iterator[Item]:
@@ -250,13 +253,18 @@ def answered(item: Item, given: Answer | Exception, seconds: float) -> Answered:
     return Answered(
         instance=item.instance,
         id=item.id,
-        answer=found.text if found else None,
-        error=None if found else " ".join(str(given).split()) or type(given).__name__,
+        answer=_storable(found.text) if found else None,
+        error=None if found else _storable(" ".join(str(given).split())) or type(given).__name__,
         attempts=getattr(given, "attempts", 1),
         seconds=round(seconds, 6),
         tokens_in=found.tokens_in if found else None,
         tokens_out=found.tokens_out if found else None,
-        instruction=item.instruction,
-        label=item.label,
-        options=item.options,
+        instruction=_storable(item.instruction),
+        label=_storable(item.label),
+        options=tuple(map(_storable, item.options)),
     )
+
+
+def _storable(text: str) -> str:
+    """The text with a question mark for each half of a sign, which UTF-8 cannot say."""
+    return text.encode(errors="replace").decode()

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, JsonValue, ValidationError
 
-from crossfade.documents import Strict, first_fault
+from crossfade.documents import Strict, first_difference, first_fault
 from crossfade.errors import InputError
 from crossfade.instructions.benchmark import Instance, Kind
 from crossfade.probing.results import write_file
@@ -116,6 +116,14 @@ class Header(Strict):
         return facts
 
 
+def difference(one: Header, other: Header, *, shard: bool = True) -> str:
+    """Where two runs differ first, and how, instances by their names; empty where they are the same."""
+    known, wanted = (header.facts(shard=shard) for header in (one, other))
+    for facts in (known, wanted):
+        facts["instances"] = {row["name"]: row for row in facts["instances"]}
+    return first_difference(known, wanted)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run that was read: `places` is where in `answers.jsonl` each item's last line begins."""
@@ -142,9 +150,14 @@ class Run:
                 yield _answered(file.readline(), self.folder / ANSWERS)
 
     def costs(self) -> dict[str, JsonValue]:
-        """Seconds, tokens, attempts: of the answers that count, and what the run noted of itself."""
+        """Seconds, tokens, attempts: of the answers that count, and what the run noted of itself. Raises InputError."""
         path = self.folder / COSTS
-        content: dict[str, JsonValue] = json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            content = json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: damaged; delete it: only how long earlier sittings took is lost")
         return content
 
 
@@ -153,7 +166,10 @@ def read_run(path: str | Path) -> Run:
     folder = Path(path)
     header = read_header(folder)
     answers = folder / ANSWERS
-    return Run(folder, header, dict(_places(answers)) if answers.is_file() else {})
+    places = dict(_places(answers)) if answers.is_file() else {}
+    if strange := {instance for instance, _ in places} - {one.name for one in header.instances}:
+        raise InputError(f"{answers}: answers to '{min(strange)}', which this run does not ask; delete those lines")
+    return Run(folder, header, places)
 
 
 def read_header(folder: Path) -> Header:
@@ -161,6 +177,8 @@ def read_header(folder: Path) -> Header:
     path = folder / HEADER
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except NotADirectoryError:
+        raise InputError(f"{folder}: a file; expected a folder written by crossfade dynamic-superb run") from None
     except FileNotFoundError:
         raise InputError(
             f"{folder}: no {HEADER} in it; expected a folder written by crossfade dynamic-superb run"
@@ -262,19 +280,21 @@ def write_results(run: Run) -> Path:
 
 
 def costs_of(answers: Iterable[Answered]) -> dict[str, JsonValue]:
-    """What the answers that count took together."""
-    items = failed = retries = tokens_in = tokens_out = 0
+    """What the answers that count took together; no tokens where the model counts none."""
+    items = failed = retries = 0
+    tokens: dict[str, int | None] = {"tokens_in": None, "tokens_out": None}
     seconds = 0.0
     for one in answers:
         items, failed, retries = items + 1, failed + (one.error is not None), retries + one.attempts - 1
-        tokens_in, tokens_out = tokens_in + (one.tokens_in or 0), tokens_out + (one.tokens_out or 0)
+        for name, before in tokens.items():
+            if (counted := getattr(one, name)) is not None:
+                tokens[name] = (before or 0) + counted
         seconds += one.seconds
     return {
         "items": items,
         "failed": failed,
         "retries": retries,
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
+        **tokens,
         "answering_seconds": round(seconds, 3),
     }
 

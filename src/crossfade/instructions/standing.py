@@ -33,16 +33,19 @@ class Standing:
 def share(figure: Figure) -> tuple[float, tuple[float, float] | None] | None:
     """A figure as a share of 100 of which more is better, with its interval; None for errors that have no end.
 
-    Percentages as they are, error rates from 100 downwards (below 0 where there are more errors than words),
-    correlations times 100.
+    Percentages as they are, error rates from 100 downwards to 0, which is also more errors than words, correlations
+    times 100.
     """
     if figure.value is None or not (figure.percent or find_metric(figure.metric, "regression").metric.name in TO_ONE):
         return None
-    scale, start = (1.0 if figure.percent else 100.0), 0.0
-    if figure.better == "lower":
-        scale, start = -scale, 100.0
-    ends = None if figure.interval is None else sorted(start + scale * end for end in figure.interval)
-    return start + scale * figure.value, (ends[0], ends[1]) if ends else None
+
+    def shared(value: float) -> float:
+        if figure.better == "lower":
+            return max(0.0, 100.0 - value)
+        return value if figure.percent else 100.0 * value
+
+    ends = None if figure.interval is None else sorted(map(shared, figure.interval))
+    return shared(figure.value), (ends[0], ends[1]) if ends else None
 
 
 def relative_score(value: float, baseline: float, *, better: str) -> float | None:

@@ -69,5 +69,10 @@ def metric_kind(metric: str) -> Kind | None:
     return next((kind for kind, names in _known().metrics.items() if _bare(metric) in map(_bare, names)), None)
 
 
+def known_metrics() -> list[str]:
+    """The names of metrics, each once."""
+    return sorted({name for names in _known().metrics.values() for name in names})
+
+
 def _bare(metric: str) -> str:
     return re.sub(r"[^a-z0-9]", "", metric.lower())

@@ -18,7 +18,7 @@ INDENT = "\N{EM SPACE}"
 NOT_COMPARABLE = "probed encoder: not comparable with the benchmark's leaderboard"
 LEGEND = (
     "± is half the width of the 95 % interval over items. n/a: share of the items without a usable answer. Averages "
-    "are over tasks, in percent, more is better: error rates from 100 downwards, correlations times 100; errors of "
+    "are over tasks, in percent, more is better: error rates from 100 down to 0, correlations times 100; errors of "
     "numbers have no share. Relative: 100 · (value − baseline) / |baseline|, the sign turned where lower is better, "
     "mean over tasks; our reading of the paper."
 )
@@ -63,7 +63,14 @@ def _notes(scores: Sequence[Scores], reader: Reader | None) -> Iterator[str]:
         judged = f" by {one.judge.get('model', 'a judge')}" if one.judge else ""
         baseline = f"; relative to {one.relative.baseline}" if one.relative else ""
         yield f"{one.model}: answers as the {one.reader(reader)} reader takes them{judged}{baseline}."
-        yield from (f"{one.model}: {note}." for note in one.notes)
+        yield from (f"{one.model}: {note.rstrip('.')}." for note in one.notes)
+    asked = [{one.name for one in own.instances} for own in scores]
+    if any(names != asked[0] for names in asked):
+        counts = ", ".join(f"{own.model} {len(names)}" for own, names in zip(scores, asked, strict=True))
+        yield (
+            f"Not all were asked the same instances ({counts}; {len(set.intersection(*asked))} by all): averages of "
+            "different instances do not compare."
+        )
 
 
 def tree_table(scores: Sequence[Scores], reader: Reader | None = None) -> Table:
@@ -75,12 +82,17 @@ def tree_table(scores: Sequence[Scores], reader: Reader | None = None) -> Table:
     rows = []
     for branch in sorted({branch for own in found for branch in own}):
         name = INDENT * len(branch) + (branch[-1] if branch else "all")
-        row = [name, str(max(own[branch].instances for own in found if branch in own))]
+        row = [name, str(len(_below(scores, branch)))]
         for own, standing in zip(scores, (own.get(branch) for own in found), strict=True):
             row.append(shown_average(standing))
             row += [_relative(standing)] if own.relative else []
         rows.append(row)
     return header, rows
+
+
+def _below(scores: Sequence[Scores], branch: tuple[str, ...]) -> set[str]:
+    """The instances of a branch that any model was asked."""
+    return {one.name for own in scores for one in own.instances if one.branch[: len(branch)] == branch}
 
 
 def shown_model(scores: Scores) -> str:

@@ -1,6 +1,8 @@
 """From labelled sound to a generator, points, a classifier and an evaluation, with an encoder that really hears."""
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,40 @@ from started import started, wait_for
 from tones import tones
 
 from crossfade import compare
-from crossfade.condensing import evaluate, fit, read_classifier, read_generator, read_points, sample, train
+from crossfade.condensing import (
+    evaluate,
+    fit,
+    leakage,
+    read_classifier,
+    read_generator,
+    read_points,
+    sample,
+    train,
+    trial,
+)
 from crossfade.condensing.artefact import Distilled
+from crossfade.condensing.classifier import fit_classifiers
 from crossfade.condensing.evaluating import Evaluation
+from crossfade.condensing.optimised import distribution_matching, gradient_matching
+from crossfade.condensing.rivals import RIVALS, learned
 from crossfade.errors import InputError
 from crossfade.probing.results import load_results
 
 SMALL = {
     "noise": 8, "hidden": 16, "gan_steps": 10, "distil_steps": 10, "critic_steps": 2, "batch": 32, "check": 5,
-    "per_class": 6,
+    "per_class": 6, "share": 1.0, "ahead": 4,
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short() -> Iterator[None]:
+    """Classifiers that only compare are trained for a quarter of their updates, matched points learned for a tenth."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (trial, leakage):
+            patch.setattr(place, "fit_classifiers", partial(fit_classifiers, steps=40))
+        for name, learn in (("distribution matching", distribution_matching), ("gradient matching", gradient_matching)):
+            patch.setitem(RIVALS, name, learned(partial(learn, steps=20)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +145,7 @@ def test_a_classifier_of_points_names_real_clips(home: Path, generator: Distille
 def test_every_row_is_measured_on_every_clip(evaluation: Evaluation) -> None:
     names = [row.name for row in evaluation.rows]
     assert names[0] == "full set"
-    assert len(names) == len({*names}) == 1 + 7 * 2
+    assert len(names) == len({*names}) == 1 + 8 * 2
     assert evaluation.about["folds"] == [0, 1, 2, 3, 4]
     assert evaluation.about["clips"] == 60
     full, made = evaluation.rows[0], evaluation.rows[1]
@@ -151,36 +177,42 @@ def test_the_results_are_results(home: Path, evaluation: Evaluation) -> None:
     results = load_results(home / "results.json")
     assert [result.model.name for result in results] == [row.name for row in evaluation.rows]
     assert all(len(result.items) == 60 for result in results)
-    assert len(compare(home / "results.json", reference="full set").differences) == 14
+    assert len(compare(home / "results.json", reference="full set").differences) == 16
     kept = json.loads((home / "results.json").read_text())["distilled"]
     assert [row["uar"] for row in kept["rows"]] == [row.uar for row in evaluation.rows]
     assert not list(home.glob(".results*"))
 
 
-def test_the_own_fold_is_tested_with_the_generator_itself(home: Path, tmp_path: Path) -> None:
+OWN: dict[str, Any] = {"per_class": [4], "priors": ["balanced"], "seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def own(home: Path) -> Evaluation:
+    return evaluate(home / "generator", home / "tones", home / "own.json", cache=home / "cache", **OWN)
+
+
+def test_the_own_fold_is_tested_with_the_generator_itself(own: Evaluation) -> None:
     """And two seeds are two columns."""
-    told = {"per_class": [4], "priors": ["balanced"], "seeds": 2, "cache": home / "cache"}
-    found = evaluate(home / "generator", home / "tones", tmp_path / "results.json", **told)
-    assert found.about["folds"] == [0]
-    assert [fit["seed"] for fit in found.fits] == [0, 1]
-    assert all(len(item.predictions) == 2 for result in found.results for item in result.items)
-    assert {len(result.items) for result in found.results} == {12}
+    assert own.about["folds"] == [0]
+    assert [fit["seed"] for fit in own.fits] == [0, 1]
+    assert all(len(item.predictions) == 2 for result in own.results for item in result.items)
+    assert {len(result.items) for result in own.results} == {12}
 
 
 def test_an_evaluation_that_was_killed_goes_on(
-    home: Path, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, own: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it had measured is read, not measured again; and it is what another run with the same seed has."""
-    told: dict[str, Any] = {"per_class": [4], "priors": ["balanced"], "folds": "all", "cache": home / "cache"}
+    words = (home / "generator", home / "tones", tmp_path / "results.json")
     with monkeypatch.context() as patch:
         patch.setattr("crossfade.condensing.evaluating.assemble", lambda *facts: (_ for _ in ()).throw(OSError("cut")))
         with pytest.raises(OSError, match="cut"):
-            evaluate(home / "generator", home / "tones", tmp_path / "results.json", **told)
-    assert len(list((tmp_path / ".results.json.work").glob("fold-*.json"))) == 5
+            evaluate(*words, cache=home / "cache", **OWN)
+    assert len(list((tmp_path / ".results.json.work").glob("fold-*.json"))) == 2
     monkeypatch.setattr("crossfade.condensing.evaluating.measure", None)  # nothing is measured again
-    found = evaluate(home / "generator", home / "tones", tmp_path / "results.json", **told)
-    assert len(found.rows) == 8
-    assert [row.uar for row in found.rows] == [row.uar for row in evaluation.rows if row.prior == "balanced"]
+    found = evaluate(*words, cache=home / "cache", **OWN)
+    assert len(found.rows) == 9
+    assert [row.uar for row in found.rows] == [row.uar for row in own.rows]
     assert not (tmp_path / ".results.json.work").exists()
 
 
@@ -193,11 +225,11 @@ fit(sys.argv[1], sys.argv[2], sys.argv[3], settings=json.loads(sys.argv[4]), cac
 
 def test_killed_at_a_random_update_and_taken_up(home: Path, tmp_path: Path) -> None:
     """A real process, a real SIGKILL; then every weight is bit for bit that of a run in peace."""
-    settings = SMALL | {"gan_steps": 100, "distil_steps": 200, "check": 20, "patience": 100, "rate": 1e-3}
+    settings = SMALL | {"gan_steps": 40, "distil_steps": 80, "check": 20, "patience": 100, "rate": 1e-3}
     words = [str(home / "encoder"), str(home / "tones"), str(tmp_path / "killed"), json.dumps(settings)]
     work = tmp_path / ".killed.work"
     process = started(["-c", SCRIPT, *words, str(home / "cache")])
-    wait_for(lambda: any(work.glob("checkpoint-*0")), process)
+    wait_for(lambda: any(work.glob("checkpoint-*")), process)
     process.kill()
     process.communicate()
     assert not (tmp_path / "killed").exists()
@@ -232,8 +264,16 @@ def test_refusals(home: Path, generator: Distilled, tmp_path: Path) -> None:
         fit(encoder, data, out, fold=5, cache=cache)
     with pytest.raises(InputError, match=r"settings: unknown key 'step'; did you mean"):
         fit(encoder, data, out, settings={"step": 3}, cache=cache)
-    with pytest.raises(InputError, match=r"tones: no generator|model_type None is no generator|no config.json"):
+    with pytest.raises(
+        InputError, match=r"tones: no config.json in it; expected a folder of `crossfade distill-data fit`"
+    ):
         sample(data, out)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_bytes((generator.path / "config.json").read_bytes())
+    with pytest.raises(InputError, match=r"half: no crossfade.json in it; expected a folder of `crossfade distill"):
+        sample(tmp_path / "half", out)
+    with pytest.raises(InputError, match=r"tones: no config.json in it; .* `crossfade distill-data train`"):
+        read_classifier(data)
     other = tones(tmp_path / "other", "speech", 0, clips=40)
     with pytest.raises(InputError, match=r"was fitted on other clips, labels or folds \(tones, \w{8}\) than these"):
         evaluate(generator.path, other, out, cache=cache)
@@ -257,7 +297,7 @@ def test_a_class_with_one_training_clip(home: Path, tmp_path: Path) -> None:
         row |= {"split": split[int(row.pop("group")) % 3]}
         row["label"] = "lone" if number == 0 else row["label"]
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(InputError, match=r"lone: class 'lone' has one training clip"):
+    with pytest.raises(InputError, match=r"lone, fold 0: class 'lone' has one training clip"):
         fit(str(home / "encoder"), folder, tmp_path / "out", cache=home / "cache")
     for row in rows:
         row["label"] = "same"

@@ -17,7 +17,7 @@ def test_moments() -> None:
         wanted = torch.lerp(shared, part.T @ part / 99, 100 / 103)
         torch.testing.assert_close(found.roots[number] @ found.roots[number].T, wanted, atol=1e-4, rtol=1e-4)
     asked = torch.arange(40_000) % 2
-    made = found.sample(asked, torch.Generator().manual_seed(1))
+    made = found.sample(asked, torch.randn(len(asked), 3, generator=torch.Generator().manual_seed(1)))
     for number in (0, 1):
         cloud = made[asked == number]
         torch.testing.assert_close(cloud.mean(0), found.means[number], atol=0.05, rtol=0)
@@ -27,6 +27,7 @@ def test_moments() -> None:
 def test_a_class_of_two_rows_in_many_channels_has_points_all_around() -> None:
     random = torch.Generator().manual_seed(0)
     rows, classes = torch.randn(42, 10, generator=random), torch.tensor([0] * 40 + [1] * 2)
-    made = fit_gaussian(rows, classes, 2).sample(torch.ones(500, dtype=torch.int64), random)
+    noise = torch.randn(500, 10, generator=random)
+    made = fit_gaussian(rows, classes, 2).sample(torch.ones(500, dtype=torch.int64), noise)
     assert torch.linalg.matrix_rank(made.T.cov()) == 10
     assert made.isfinite().all()

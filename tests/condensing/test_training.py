@@ -12,7 +12,9 @@ from clusters import clouds
 from torch import Tensor
 
 from crossfade.condensing import training
+from crossfade.condensing.classifier import fit_classifiers, uar
 from crossfade.condensing.gan import Generator
+from crossfade.condensing.noise import even_noise
 from crossfade.condensing.settings import Settings
 from crossfade.condensing.training import Fitted, Trainer, fit_generator
 from crossfade.condensing.watch import Look, best_of, collapse, draw_points, says_nothing, spread_shares
@@ -20,8 +22,26 @@ from crossfade.distillation.checkpoints import Work, step_of
 from crossfade.documents import validated
 from crossfade.errors import InputError
 
-SMALL = Settings(noise=6, hidden=16, gan_steps=8, distil_steps=12, critic_steps=2, batch=32, check=5, per_class=6)
+SMALL = Settings(
+    noise=6,
+    hidden=16,
+    share=1.0,
+    gan_steps=8,
+    distil_steps=12,
+    critic_steps=2,
+    ahead=4,
+    batch=32,
+    check=5,
+    rate=2e-4,
+    per_class=6,
+)
 MATERIAL = clouds().material()
+
+
+@pytest.fixture(autouse=True)
+def _one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at one draw of points takes a third of the time."""
+    monkeypatch.setattr("crossfade.condensing.watch.DRAWS", 1)
 
 
 def weights(fitted: Fitted) -> dict[str, Tensor]:
@@ -107,6 +127,20 @@ def test_points_of_clouds_teach_what_the_clouds_teach(start: str) -> None:
     points = draw_points(fitted.generator, classes, torch.Generator().manual_seed(1))
     shares = spread_shares(points, classes, MATERIAL)
     assert ((shares > 0.3) & (shares < 2)).all()
+
+
+def test_even_points_teach_more_than_points_drawn_one_by_one() -> None:
+    """Of classes that are hardly apart: what few points say of a mean is then the mean."""
+    near = clouds(width=24, apart=0.5, voices=0.3).material()
+    generator = Trainer(near, SMALL.model_copy(update={"noise": 24}), 0).generator
+    classes, found = torch.arange(3).repeat_interleave(4), {"even": 0.0, "single": 0.0}
+    for seed in range(12):
+        draws = {"even": even_noise(classes, 24, torch.Generator().manual_seed(seed)),
+                 "single": torch.randn(len(classes), 24, generator=torch.Generator().manual_seed(seed))}  # fmt: skip
+        for name, noise in draws.items():
+            (taught,) = fit_classifiers(generator(noise, classes).detach(), classes, 3, (0.1,), steps=60)
+            found[name] += uar(near.valid_classes, taught.classes(near.valid)) / 12
+    assert found["even"] > found["single"] + 5
 
 
 def test_a_collapse_is_seen_said_and_survived() -> None:

@@ -33,7 +33,8 @@ Dtype = Annotated[
     Option(help="How weights are stored.  [default: the widest of what counts]", show_default=False),
 ]
 
-WEIGHTED = re.compile(r"(?P<vector>.+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity))", re.IGNORECASE)
+NUMBER = r"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|nan|inf|infinity)"
+WEIGHTED = re.compile(rf"(?P<vector>.+)=(?P<weight>{NUMBER})", re.IGNORECASE)
 
 
 @vector.command()

@@ -1,4 +1,4 @@
-"""The folder that a generator travels in: config, weights in half precision, a record of how it was made, a card."""
+"""The folder that a generator travels in: config, weights of 8 bits, a record of how it was made, a card."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crossfade.condensing.gan import Generator
+from crossfade.condensing.matching import SMALLEST
 from crossfade.condensing.material import Material
+from crossfade.condensing.noise import even_noise
 from crossfade.condensing.points import Points, Prior, budget
 from crossfade.encoders.sidecars import CONFIG, read_json
 from crossfade.errors import InputError
@@ -69,25 +71,45 @@ class Distilled:
         """A point (rows, width) for each of `classes` (rows,)."""
         random = torch.Generator().manual_seed(seed)
         made = torch.empty(len(classes), self.generator.width)
-        for place, own in zip(torch.split(made, BLOCK), torch.split(classes, BLOCK), strict=True):
-            noise = torch.randn(len(own), self.generator.noise, generator=random)
-            torch.addcmul(self.mean, self.generator(noise, own), self.deviation, out=place)
+        noise = even_noise(classes, self.generator.noise, random)
+        for place, *own in zip(*(torch.split(rows, BLOCK) for rows in (made, noise, classes)), strict=True):
+            torch.addcmul(self.mean, self.generator(*own), self.deviation, out=place)
         return made
 
 
-def half_precision(generator: Generator) -> Generator:
-    """The generator as it is stored: every weight rounded to half precision, computing in float32."""
-    return generator.half().float().eval().requires_grad_(False)
+def rounded(generator: Generator) -> Generator:
+    """The generator as it is stored, computing in float32: what was rounded once is not changed by rounding again."""
+    generator.load_state_dict(_unpacked(_packed(generator)))
+    return generator.eval().requires_grad_(False)
 
 
 def write_weights(folder: Path, generator: Generator, material: Material) -> None:
-    """Write config.json and model.safetensors. The generator must be one of `half_precision`."""
+    """Write config.json and model.safetensors. The generator must be one of `rounded`."""
     config = {"model_type": KIND} | {name: getattr(generator, name) for name in SIZES}
     config["names"], config["counts"] = list(material.names), material.sizes.tolist()
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    tensors = {name: tensor.half().contiguous() for name, tensor in generator.state_dict().items()}
-    tensors |= {"mean": material.mean.contiguous(), "deviation": material.deviation.contiguous()}
+    tensors = _packed(generator) | {"mean": material.mean.contiguous(), "deviation": material.deviation.contiguous()}
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+
+def _packed(generator: Generator) -> dict[str, Tensor]:
+    """Every tensor as whole numbers of 8 bits, and under `steps` what one of them stands for, tensor by tensor.
+
+    A step is a power of two, so products with it are exact: the smallest at which the largest weight fits.
+    """
+    weights = generator.state_dict()
+    largest = torch.stack([tensor.abs().max() for tensor in weights.values()])
+    steps = torch.exp2((largest.clamp_min(SMALLEST) / 127).log2().ceil())
+    pairs = zip(weights.items(), steps, strict=True)
+    return {name: (tensor / step).round().to(torch.int8).contiguous() for (name, tensor), step in pairs} | {
+        "steps": steps
+    }
+
+
+def _unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of what `_packed` made; `steps` are in the order of the other names."""
+    packed = {name: tensor for name, tensor in tensors.items() if name != "steps"}
+    return {name: tensor * step for (name, tensor), step in zip(packed.items(), tensors["steps"], strict=True)}
 
 
 def read_generator(path: str | Path) -> Distilled:
@@ -96,15 +118,15 @@ def read_generator(path: str | Path) -> Distilled:
     wanted = "expected a folder of `crossfade distill-data fit`"
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {wanted}")
-    config = read_json(folder / CONFIG)
+    config = read_document(folder, CONFIG, wanted)
     if config.get("model_type") != KIND:
         raise InputError(f"{folder}: model_type {config.get('model_type')!r} is no generator; {wanted}")
-    record = read_json(folder / RECORD)
+    record = read_document(folder, RECORD, wanted)
     try:
-        tensors = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+        tensors = load_file(folder / WEIGHTS)
         mean, deviation = tensors.pop("mean"), tensors.pop("deviation")
         generator = Generator(*(config[name] for name in SIZES))
-        generator.load_state_dict(tensors)
+        generator.load_state_dict(_unpacked({name: tensors[name] for name in (*generator.state_dict(), "steps")}))
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split())[:120]
         raise InputError(f"{folder}: weights and config do not fit ({said}); {wanted}") from None
@@ -117,3 +139,10 @@ def read_generator(path: str | Path) -> Distilled:
         counts=tuple(config["counts"]),
         record=record,
     )
+
+
+def read_document(folder: Path, name: str, wanted: str) -> dict[str, Any]:
+    """The JSON object `name` in a folder. Raises InputError where there is none, which says what was `wanted`."""
+    if not (folder / name).is_file():
+        raise InputError(f"{folder}: no {name} in it; {wanted}")
+    return read_json(folder / name)

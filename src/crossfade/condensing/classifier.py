@@ -61,7 +61,7 @@ def fit_classifiers(
     weights = rows.new_zeros(rows.shape[1], len(dampings), count, requires_grad=True)
     bias = rows.new_zeros(len(dampings), count, requires_grad=True)
     shrink = torch.tensor(dampings, dtype=rows.dtype)[:, None]
-    optimizer = torch.optim.Adam([weights, bias], lr=RATE, eps=EPSILON)
+    optimizer = torch.optim.Adam([weights, bias], lr=RATE, eps=EPSILON, fused=True)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
         scores = (rows @ weights.flatten(1)).view(len(rows), *bias.shape) + bias

@@ -9,9 +9,9 @@ from threading import Event
 from typing import Any, Literal
 
 from crossfade import __version__
-from crossfade.condensing.artefact import Distilled, half_precision, read_generator
+from crossfade.condensing.artefact import Distilled, read_generator, rounded
 from crossfade.condensing.costs import Training, training_of
-from crossfade.condensing.fitting import make_bench
+from crossfade.condensing.fitting import begun, make_bench
 from crossfade.condensing.hearing import Heard, hear, require_same_encoder
 from crossfade.condensing.points import Prior
 from crossfade.condensing.rivals import FULL
@@ -36,7 +36,6 @@ from crossfade.probing.results import (
 )
 from crossfade.probing.significance import estimate, t_interval
 from crossfade.progress import SILENT, Progress
-from crossfade.vectors.stage import leaving_nothing
 
 HEAD = "softmax regression"
 PER_CLASS = (10, 50, 100)
@@ -162,6 +161,8 @@ def evaluate(
             "of which it may have met; give those that it was fitted on"
         )
     numbers = [record["data"]["fold"]] if folds == "own" else range(len(heard.dataset.folds))
+    for number in numbers:
+        heard.material(number)  # what cannot be is refused before time is spent
     fits = [Fit(fold, seed) for fold in numbers for seed in range(record["seed"], record["seed"] + seeds)]
     rows = rows_of(sorted(set(per_class)), list(priors))
     found = _measured(own, heard, fits, rows, Work(output), overwrite, progress)
@@ -203,7 +204,7 @@ def _measured(
                 fitted = fit_generator(material, settings, fit.seed, stop=stop)
             except InputError as error:
                 raise InputError(f"fold {fit.fold}, seed {fit.seed}: {error}") from error
-            generator = half_precision(fitted.generator)
+            generator = rounded(fitted.generator)
             told |= {"kept": fitted.best.step, "valid": fitted.best.valid, "valid_of_real": fitted.reference}
             told["collapsed"] = fitted.collapsed
         measures = measure(make_bench(heard, material, fit.fold), generator, rows, fit.seed)
@@ -211,7 +212,7 @@ def _measured(
         work.write_json(fit.file, found)
         return found
 
-    with leaving_nothing(work.folder), work.begin(identity, overwrite=overwrite):
+    with begun(work, identity, overwrite=overwrite):
         done = side_by_side(one, fits, stop=stop)
         return list(progress.track(done, total=len(fits), description="fits"))
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from crossfade import __version__
-from crossfade.condensing.artefact import RECORD, WEIGHTS, Distilled, half_precision, read_generator, write_weights
+from crossfade.condensing.artefact import RECORD, WEIGHTS, Distilled, read_generator, rounded, write_weights
 from crossfade.condensing.card import write_card
 from crossfade.condensing.gan import Generator
 from crossfade.condensing.hearing import Heard, Layer, bytes_on_disk, group_numbers, hear
@@ -25,12 +26,12 @@ from crossfade.condensing.trial import Bench, bench_of, measure, rows_of
 from crossfade.distillation.checkpoints import Work
 from crossfade.documents import validated
 from crossfade.encoders.writer import output_folder
+from crossfade.errors import InputError
 from crossfade.parallel import side_by_side
 from crossfade.probing.metrics import METRICS
 from crossfade.probing.results import Scored
 from crossfade.probing.significance import estimate
 from crossfade.progress import SILENT, Progress
-from crossfade.vectors.stage import leaving_nothing
 
 MEASURED = (GENERATOR, RANDOM, GAUSSIAN)
 """What a generator's card tells of, beside the full set."""
@@ -92,7 +93,7 @@ def fit(
             "settings": asked.model_dump(),
         }
         started = perf_counter()
-        with leaving_nothing(work.folder), work.begin(identity, overwrite=overwrite):
+        with begun(work, identity, overwrite=overwrite):
 
             def train(number: int) -> Fitted:
                 return fit_generator(material, asked, number, work=work, progress=progress, stop=stop)
@@ -103,11 +104,24 @@ def fit(
     return read_generator(output)
 
 
+@contextmanager
+def begun(work: Work, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
+    """As `Work.begin`; and what is refused inside leaves no work folder that was not there before."""
+    there = work.folder.exists()
+    try:
+        with work.begin(identity, overwrite=overwrite):
+            yield
+    except InputError:
+        if not there:
+            shutil.rmtree(work.folder, ignore_errors=True)
+        raise
+
+
 def write(
     folder: Path, heard: Heard, material: Material, fitted: Fitted, identity: Mapping[str, Any], seconds: float
 ) -> None:
     """Write a generator's folder, with what it was measured to be worth."""
-    generator = half_precision(fitted.generator)
+    generator = rounded(fitted.generator)
     write_weights(folder, generator, material)
     bench = make_bench(heard, material, identity["fold"])
     record = {

@@ -15,9 +15,8 @@ class Gaussian:
     means: Tensor
     roots: Tensor
 
-    def sample(self, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """A point (rows, width) for each of `classes` (rows,)."""
-        noise = torch.randn(len(classes), self.means.shape[1], generator=generator)
+    def sample(self, classes: Tensor, noise: Tensor) -> Tensor:
+        """A point (rows, width) for each of `classes` (rows,), from normal noise (rows, width)."""
         moved = torch.empty_like(noise)
         for number, root in enumerate(self.roots):
             own = classes == number

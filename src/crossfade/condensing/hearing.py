@@ -59,7 +59,9 @@ class Heard:
     def material(self, number: int) -> Material:
         """What a generator learns of a fold. Raises InputError as `prepare` does."""
         fold = self.fold(number)
-        return prepare(self.features, self.labels, fold.train, fold.valid, where=self.dataset.task.name)
+        return prepare(
+            self.features, self.labels, fold.train, fold.valid, where=f"{self.dataset.task.name}, fold {number}"
+        )
 
 
 def hear(

@@ -71,7 +71,7 @@ def class_gradients(rows: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
 def _learned(start: Tensor, loss: Loss, seed: int, steps: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     points = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([points], lr=RATE)
+    optimizer = torch.optim.Adam([points], lr=RATE, fused=True)
     for _ in range(steps):
         optimizer.zero_grad()
         torch.autograd.backward(loss(points, generator))

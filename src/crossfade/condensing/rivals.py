@@ -11,6 +11,7 @@ from crossfade.condensing.gan import Generator
 from crossfade.condensing.gaussian import fit_gaussian
 from crossfade.condensing.leakage import MADE
 from crossfade.condensing.material import Material
+from crossfade.condensing.noise import even_noise
 from crossfade.condensing.optimised import distribution_matching, gradient_matching
 from crossfade.condensing.watch import draw_points
 
@@ -30,6 +31,7 @@ Rival = Callable[[Material, Tensor, int], Chosen]
 """From what there is, how many of each class (classes,) and a seed, to points."""
 
 Choose = Callable[[Tensor, int, torch.Generator], Tensor]
+Noise = Callable[[Tensor, int, torch.Generator], Tensor]
 Learn = Callable[[Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 
 
@@ -67,14 +69,20 @@ def _subset(choose: Choose) -> Rival:
     return make
 
 
-def _gaussian(material: Material, sizes: Tensor, seed: int) -> Chosen:
-    classes = torch.arange(material.count).repeat_interleave(sizes)
-    model = fit_gaussian(material.rows, material.classes, material.count)
-    return _made(model.sample(classes, torch.Generator().manual_seed(seed)), classes)
+def _gaussian(noise: Noise) -> Rival:
+    """Points of a Gaussian for every class."""
+
+    def make(material: Material, sizes: Tensor, seed: int) -> Chosen:
+        classes = torch.arange(material.count).repeat_interleave(sizes)
+        model = fit_gaussian(material.rows, material.classes, material.count)
+        drawn = noise(classes, material.rows.shape[1], torch.Generator().manual_seed(seed))
+        return _made(model.sample(classes, drawn), classes)
+
+    return make
 
 
-def _learned(learn: Learn) -> Rival:
-    """Points that are learned, from a random subset on."""
+def learned(learn: Learn) -> Rival:
+    """Points that are learned by `learn`, from a random subset on."""
 
     def make(material: Material, sizes: Tensor, seed: int) -> Chosen:
         start = RIVALS[RANDOM](material, sizes, seed)
@@ -88,8 +96,9 @@ RIVALS: Mapping[str, Rival] = {
     RANDOM: _subset(random_subset),
     "herding": _subset(lambda rows, keep, random: herding(rows, keep)),
     "k-centre": _subset(lambda rows, keep, random: k_centre(rows, keep)),
-    GAUSSIAN: _gaussian,
-    "distribution matching": _learned(distribution_matching),
-    "gradient matching": _learned(gradient_matching),
+    GAUSSIAN: _gaussian(lambda classes, width, random: torch.randn(len(classes), width, generator=random)),
+    "even gaussian": _gaussian(even_noise),
+    "distribution matching": learned(distribution_matching),
+    "gradient matching": learned(gradient_matching),
 }
 """What a generator is compared with on the same budget."""

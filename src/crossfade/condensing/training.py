@@ -28,6 +28,7 @@ from crossfade.condensing.gan import (
 from crossfade.condensing.matching import class_means, diversity, softmax_matching, spread
 from crossfade.condensing.material import Material
 from crossfade.condensing.settings import Settings
+from crossfade.condensing.sizes import fitting
 from crossfade.condensing.watch import Look, best_of, collapse, look, says_nothing
 from crossfade.distillation.checkpoints import Work
 from crossfade.errors import InputError
@@ -58,8 +59,8 @@ class Trainer:
         self.material, self.settings, self.seed = material, settings, seed
         self.random = torch.Generator().manual_seed(seed)
         width, count = material.rows.shape[1], material.count
-        self.generator = Generator(settings.noise, settings.hidden, width, count)
-        self.critic = Critic(settings.hidden, width, count)
+        self.generator = Generator(*fitting(settings, len(material.rows), width, count), width, count)
+        self.critic = Critic(settings.critic, width, count)
         for network in (self.generator, self.critic):
             draw_weights(network, self.random)
         centres = class_means(material.rows, material.classes, count)
@@ -70,8 +71,8 @@ class Trainer:
         self.kept = deepcopy(self.generator).requires_grad_(False)
         self.best = deepcopy(self.kept)
         self.optimizers = [
-            torch.optim.Adam(network.parameters(), lr=settings.rate, betas=BETAS, fused=True)
-            for network in (self.generator, self.critic)
+            torch.optim.Adam(network.parameters(), lr=rate, betas=BETAS, fused=True)
+            for network, rate in ((self.generator, settings.rate), (self.critic, settings.critic_rate))
         ]
         self.teacher, self.reference = best_classifier(
             fit_classifiers(material.rows, material.classes, count), material.valid, material.valid_classes
@@ -92,7 +93,7 @@ class Trainer:
 
     def points(self, classes: Tensor) -> Tensor:
         """What the generator makes now, with its gradient."""
-        made: Tensor = self.generator(torch.randn(len(classes), self.settings.noise, generator=self.random), classes)
+        made: Tensor = self.generator(torch.randn(len(classes), self.generator.noise, generator=self.random), classes)
         return made
 
     def update_critic(self) -> float:
@@ -217,12 +218,13 @@ def fit_generator(
 def _updates(trainer: Trainer, stop: Event | None) -> Iterator[dict[str, float] | None]:
     """Update until done: None, or, where it is time to look, the mean losses since the last time."""
     sums: dict[str, list[float]] = defaultdict(list)
+    settings = trainer.settings
     while not trainer.done and not (stop and stop.is_set()):
-        for _ in range(trainer.settings.critic_steps):
+        for _ in range(settings.critic_steps + (0 if trainer.step else settings.ahead)):
             sums["distance"].append(trainer.update_critic())
         for name, loss in trainer.update_generator().items():
             sums[name].append(loss)
-        due = trainer.step % trainer.settings.check == 0 or trainer.step == trainer.settings.steps
+        due = trainer.step % settings.check == 0 or trainer.step == settings.steps
         if due or not math.isfinite(sums["distance"][-1]):
             yield {name: sum(own) / len(own) for name, own in sums.items()}
             sums.clear()

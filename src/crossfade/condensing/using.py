@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crossfade import __version__
-from crossfade.condensing.artefact import RECORD, WEIGHTS, read_generator
+from crossfade.condensing.artefact import RECORD, WEIGHTS, read_document, read_generator
 from crossfade.condensing.classifier import Classifier, fit_classifiers
 from crossfade.condensing.points import Points, Prior, read_points, write_points
-from crossfade.encoders.sidecars import CONFIG, read_json
+from crossfade.encoders.sidecars import CONFIG
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
 
@@ -119,7 +119,7 @@ def read_classifier(path: str | Path) -> Trained:
     folder, wanted = Path(path), "expected a folder of `crossfade distill-data train`"
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {wanted}")
-    config, about = read_json(folder / CONFIG), read_json(folder / RECORD)
+    config, about = (read_document(folder, name, wanted) for name in (CONFIG, RECORD))
     try:
         tensors = load_file(folder / WEIGHTS)
         classifier = Classifier(**{name: tensors[name] for name in PARTS}, damping=float(config["damping"]))

@@ -11,6 +11,7 @@ from crossfade.condensing.classifier import DAMPINGS, fit_classifiers, uar
 from crossfade.condensing.gan import Generator
 from crossfade.condensing.matching import SMALLEST, spread
 from crossfade.condensing.material import Material
+from crossfade.condensing.noise import even_noise
 from crossfade.condensing.settings import Settings
 
 DRAWS = 3
@@ -54,8 +55,8 @@ def look(
 
 @torch.no_grad()
 def draw_points(generator: Generator, classes: Tensor, random: torch.Generator) -> Tensor:
-    """A point (rows, width) in standardised units for each of `classes` (rows,)."""
-    made: Tensor = generator(torch.randn(len(classes), generator.noise, generator=random), classes)
+    """A point (rows, width) in standardised units for each of `classes` (rows,), the noise evened out."""
+    made: Tensor = generator(even_noise(classes, generator.noise, random), classes)
     return made
 
 

@@ -211,8 +211,8 @@ def plan_sum(
         by_hash[vector.sha256] = vector, shares
     ordered = [by_hash[key] for key in sorted(by_hash)]
     settings = chosen.check_settings(parameters or {})
-    for vector in ordered:
-        vector[0].require_whole()
+    for vector, _ in ordered:
+        vector.require_whole()
     return Sum(found, tuple(one for one, _ in ordered), tuple(one for _, one in ordered), chosen, settings, seed)
 
 

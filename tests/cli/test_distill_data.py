@@ -42,7 +42,7 @@ def test_fit_sample_train_evaluate(
     assert trained["classes"] == ["high", "low"]
     words = ["--per-class", "3,4", "--priors", "balanced", "-o", tmp_path / "results.json"]
     found = done([verb, "evaluate", tmp_path / "generator", data, *words])
-    assert len(found["rows"]) == 1 + 7 * 2
+    assert len(found["rows"]) == 1 + 8 * 2
     assert main([verb, "evaluate", str(tmp_path / "generator"), str(data), *map(str, words), "--overwrite"]) == 0
     told = capsys.readouterr().out
     assert "gradient matching" in told

@@ -11,9 +11,9 @@ from torch import Tensor
 from crossfade import distill
 from crossfade.distillation import run, watch
 from crossfade.distillation.checkpoints import Work
+from crossfade.distillation.numbered import training_arguments
 from crossfade.distillation.recipe import Watch
 from crossfade.distillation.students import make_student
-from crossfade.distillation.trainer import training_arguments
 from crossfade.distillation.watch import Watcher
 from crossfade.errors import InputError
 
@@ -162,5 +162,5 @@ def test_less_may_be_better(tmp_path: Path) -> None:
 
 def test_a_logged_training_has_the_students_name(home: Path, tmp_path: Path) -> None:
     said = recipe(home, training={"log": "trackio"})
-    arguments = training_arguments(said, Work(tmp_path / "student"), torch.device("cpu"))
+    arguments = training_arguments(said.training, said.seed, Work(tmp_path / "student"), torch.device("cpu"))
     assert (arguments.report_to, arguments.project, arguments.run_name) == (["trackio"], "crossfade", "student")

@@ -15,6 +15,7 @@ MANY = (
     "--at",
     "--also",
     "--beside",
+    "--mode",
     "--seen",
 )
 NUMBER = re.compile(r"-\d+(\.\d+)?(,-?\d+(\.\d+)?)*")

@@ -26,6 +26,7 @@ from crossfade.cli.dynamic_superb import dynamic_superb
 from crossfade.cli.merge import merge
 from crossfade.cli.plan import plan
 from crossfade.cli.probe import probe
+from crossfade.cli.prompt_tune import prompt_tune
 from crossfade.cli.quickstart import quickstart
 from crossfade.cli.report import report
 from crossfade.cli.vector import vector
@@ -74,6 +75,7 @@ for verb in (plan, align, merge, distill, probe, compare, report, quickstart):
 app.add_typer(vector, name="vector")
 app.add_typer(distill_data, name="distill-data")
 app.add_typer(dynamic_superb, name="dynamic-superb")
+app.add_typer(prompt_tune, name="prompt-tune")
 
 
 def main(arguments: Sequence[str]) -> int:

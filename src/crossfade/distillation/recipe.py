@@ -164,18 +164,10 @@ class Noise(Strict):
     """Folders of impulse responses; none: rooms are made, with a decay of 0.2 to 0.8 s."""
 
 
-class Training(Strict):
-    """How long, how fast, how often it is looked at."""
+class Schedule(Strict):
+    """How long and how fast weights move, and how often they are saved."""
 
     steps: Annotated[int, Field(ge=0)] = 200_000
-    """0: the student is written as it starts, a base for others."""
-    batch_seconds: Positive = 375.0
-    """Sound in a batch on one device; a batch has clips of one length."""
-    crop_seconds: Positive = 15.625
-    """Of a clip, cut out at random whenever it is heard."""
-    clip_seconds: Positive | None = None
-    """Longer files are clips so long, one after the other; none: twice `crop_seconds`. Stored signals are of whole
-    clips; where this is given, those of one crop serve another."""
     accumulate: Count = 1
     rate: Positive = 2e-4
     warmup: Share = 0.07
@@ -183,19 +175,31 @@ class Training(Strict):
     weight_decay: NotNegative = 1e-6
     betas: tuple[Share, Share] = (0.9, 0.98)
     epsilon: Positive = 1e-6
+    clip: Positive = 5.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    save_steps: Count = 1000
+    log: Literal["none", "tensorboard", "trackio"] = "none"
+
+
+class Training(Schedule):
+    """How a student learns; with 0 steps it is written as it starts, a base for others."""
+
+    batch_seconds: Positive = 375.0
+    """Sound in a batch on one device; a batch has clips of one length."""
+    crop_seconds: Positive = 15.625
+    """Of a clip, cut out at random whenever it is heard."""
+    clip_seconds: Positive | None = None
+    """Longer files are clips so long, one after the other; none: twice `crop_seconds`. Stored signals are of whole
+    clips; where this is given, those of one crop serve another."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a running mean of the student's weights, which is then what is looked at and written: 0.998 is a mean of
     about 500 steps. 0: the last weights."""
-    clip: Positive = 5.0
     cnn_gradient: NotNegative = 1.0
     """Gradients of the CNN are multiplied by this, as fairseq and the papers do. Adam's steps do not depend on it but
     for clipping: to slow the CNN, give `cnn_rate`."""
     cnn_rate: NotNegative = 1.0
     """Learning rate of the CNN, relative to `rate`; 0 keeps it as it starts."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    save_steps: Count = 1000
     workers: Annotated[int, Field(ge=0)] = 1
-    log: Literal["none", "tensorboard", "trackio"] = "none"
 
 
 class Watch(Strict):

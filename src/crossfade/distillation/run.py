@@ -27,7 +27,8 @@ from crossfade.probing.upstreams import split_name
 from crossfade.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from crossfade.distillation.trainer import DistilTrainer, Tally
+    from crossfade.distillation.numbered import Tally
+    from crossfade.distillation.trainer import DistilTrainer
 
 INSTALLED_BY = {"accelerate": "'crossfade[distil]'", "tensorboard": "tensorboard", "trackio": "trackio"}
 """What is needed only for some recipes, and what pip is to install."""
@@ -97,9 +98,9 @@ def distill(
     recipe = recipe if seed is None else recipe.model_copy(update={"seed": seed})
     where, work = resolve_device(device), Work(Path(output))
     _check(recipe, Path(output), where)
-    from crossfade.distillation.trainer import training_arguments
+    from crossfade.distillation.numbered import training_arguments
 
-    arguments = training_arguments(recipe, work, where)
+    arguments = training_arguments(recipe.training, recipe.seed, work, where)
     first, processes = arguments.process_index == 0, (arguments.process_index, arguments.world_size)
     watched = progress if first else SILENT
     with output_folder(Path(output), overwrite=overwrite) if first else nullcontext(work.folder) as draft:
@@ -180,7 +181,7 @@ def _write(draft: Path, course: Course, watcher: Watcher) -> None:
 
 
 def _told(output: Path, course: Course, trainer: "DistilTrainer", tally: "Tally", watcher: Watcher) -> Distilled:
-    steps, curve = trainer.state.global_step, _curve(trainer)
+    steps, curve = trainer.state.global_step, trainer.curve
     return Distilled(
         path=output,
         parameters=sum(parameter.numel() for parameter in course.student.parameters()),
@@ -201,7 +202,7 @@ def _record(course: Course, trainer: "DistilTrainer", made: Distilled) -> dict[s
     """What crossfade.json and the model card tell."""
     recipe, device = course.recipe, trainer.args.device
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    taught = made.to_dict() | {"curve": _curve(trainer), "device": gpu or "cpu", "processes": trainer.args.world_size}
+    taught = made.to_dict() | {"curve": trainer.curve, "device": gpu or "cpu", "processes": trainer.args.world_size}
     noted = [f"not heard: {name} ({reason})" for name, reason in list(made.skipped.items())[:NOTED]]
     if len(made.skipped) > NOTED:
         noted.append(f"not heard: {len(made.skipped) - NOTED} more")
@@ -238,12 +239,6 @@ def _record(course: Course, trainer: "DistilTrainer", made: Distilled) -> dict[s
         "looks": list(made.looks),
         "notes": noted,
     }
-
-
-def _curve(trainer: "DistilTrainer") -> list[dict[str, float]]:
-    """Points of the loss curve: step, loss, each teacher's loss, gradient norm and rate."""
-    points = [{**point} for point in trainer.state.log_history if "loss" in point]
-    return [{"step": point.pop("step"), **{k: v for k, v in point.items() if k != "epoch"}} for point in points]
 
 
 def _peak_gigabytes(device: torch.device) -> float:

@@ -52,7 +52,7 @@ def set_exam(
         )
     asked = [task for name in listed(tasks) for task in load_tasks(name)]
     _used(asked, data, beam, snr, noise)
-    datasets = [_with_sound(_dataset(task, data, seed)) for task in asked]
+    datasets = [with_sound(_dataset(task, data, seed)) for task in asked]
     _distinct("tasks", [dataset.task.name for dataset in datasets])
     levels = [10.0 if snr is None else snr] if snr is None or isinstance(snr, int | float) else list(snr)
     backgrounds = _backgrounds(listed(noise), levels)
@@ -92,7 +92,7 @@ def _dataset(task: Task, data: str | Path | Mapping[str, str | Path] | None, see
     return load_dataset(task, None if task.folder else data, seed=seed)
 
 
-def _with_sound(dataset: Dataset) -> Dataset:
+def with_sound(dataset: Dataset) -> Dataset:
     """The data set under a hash that covers what its files hold: other sound under the same names is other data."""
     if sum(len(fold.test) for fold in dataset.folds) < 2:
         raise InputError(f"{dataset.task.name}: one test clip, which shows nothing; expected at least two")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d
+from torch.nn.functional import conv1d, pad
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import pad_sequence
 
@@ -138,7 +138,10 @@ class PaddedEncoder:
 
     def _silence(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor | None:
         mask: Tensor | None = self._running.mask
-        return None if mask is None else inputs[0] * mask[:, None, :]
+        if mask is None:
+            return None
+        before = inputs[0].shape[-1] - mask.shape[1]  # soft prompts, which are heard
+        return inputs[0] * pad(mask, (before, 0), value=True)[:, None, :]
 
     def _keep(self, output: Tensor | tuple[Tensor, ...]) -> None:
         self._running.layers.append(output[0] if isinstance(output, tuple) else output)

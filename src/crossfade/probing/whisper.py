@@ -65,11 +65,12 @@ class WhisperListener:
 
     With `window` "clip" a clip is heard at its own length: its spectrum alone, the first positions of the table. With
     "30" it is followed by silence up to 30 s, as in training, and the frames of the silence are left out afterwards.
-    Longer sound is heard 30 s at a time either way.
+    Longer sound is heard 30 s at a time either way, or less by `taken` frames: positions that soft prompts take.
     """
 
     model: Any
     window: Window = "clip"
+    taken: int = 0
 
     def __call__(self, clips: Sequence[Tensor]) -> list[Tensor]:
         """(layers + 1, frames, width) of every clip (samples,), 50 frames a second: what enters the first layer, each
@@ -81,7 +82,7 @@ class WhisperListener:
 
     @property
     def _longest(self) -> int:
-        return 2 * HOP * int(self.model.config.max_source_positions)
+        return 2 * HOP * (int(self.model.config.max_source_positions) - self.taken)
 
     def _listen(self, pieces: Sequence[Tensor]) -> list[Tensor]:
         fronts = [self._front(piece) for piece in pieces]
@@ -99,7 +100,7 @@ class WhisperListener:
         samples = pad(piece, (0, self._longest - len(piece))) if self.window == "30" else piece
         mel = whisper_mel(samples, self.model.num_mel_bins)
         frames = gelu(self.model.conv2(gelu(self.model.conv1(mel[None]))))[0].T
-        positions: Tensor = self.model.embed_positions.weight[: len(frames)]
+        positions: Tensor = self.model.embed_positions(torch.arange(len(frames), device=frames.device))
         return frames + positions
 
 

@@ -142,7 +142,7 @@ def _draw_spreads(
 
 def draw_geometry(path: Path, geometry: Mapping[str, Any], measure: str) -> None:
     """A measure of two encoders ("barrier" by stage, or "cka" by layer), unaligned and aligned."""
-    titles = {"barrier": "barrier at half, share of the output's variance", "cka": "linear CKA"}
+    titles = {"barrier": "barrier, of the output's variance", "cka": "linear CKA"}
     lines = geometry[measure]
     names = geometry["stages"] if measure == "barrier" else [f"{layer}" for layer in range(len(lines["parents"]))]
     with _figure(path, 7, 3.5) as axes:
@@ -153,4 +153,18 @@ def draw_geometry(path: Path, geometry: Mapping[str, Any], measure: str) -> None
         axes.set_ylabel(titles[measure], color=INK)
         axes.set_xlabel("stage" if measure == "barrier" else "layer (0: what enters the transformer)", color=INK)
         axes.tick_params(axis="x", rotation=30)
+        axes.legend(frameon=False, fontsize=8)
+
+
+def draw_prompts(path: Path, found: Mapping[str, Any]) -> None:
+    """What soft prompts do layer by layer (`prompts.analysis.inspection`): attention drawn, representations moved."""
+    layers = range(1, len(found["attention"]) + 1)
+    with _figure(path, 7, 4) as axes:
+        axes.plot(layers, found["attention"], "o-", color=COLOURS[1], label="attention that frames give to prompts")
+        axes.axhline(found["even"], color=COLOURS[0], linestyle="--", label="the same, were all attended to alike")
+        for measure, colour, name in (("cosine", COLOURS[2], "1 - cosine"), ("cka", COLOURS[3], "1 - CKA")):
+            moved = [1 - value for value in found[measure]]
+            axes.plot(range(len(moved)), moved, "s-", color=colour, label=f"{name}, with and without prompts")
+        axes.set_xlabel("layer (0: what enters the first)", color=INK)
+        axes.set_ylim(bottom=0)
         axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,310 @@
+"""Soft prompts beside what they are measured against, on real speech, clean and under noise; and the paper's findings.
+
+    python benchmarks/prompts.py --data DIR [--task NAME ...] [--encoder NAME|FOLDER ...] [--quick] [--steps N]
+        [--seeds N] [--output FILE] [--work DIR]
+
+DIR has folders that `scripts/build_probe_tasks.py` wrote. For every encoder and task: each method is tuned with each
+seed on the same clips by the same schedule; its error rates are measured on clean clips and under white, pink, babble
+(six training clips at once) and music (the package's) at 0, 10 and 20 dB; prompts go on from the clean ones under white
+and under pink noise, with the head that stays, and serve babble and music, which nobody was tuned for; prompts are
+attacked, and cut to their recorded lengths. What 2309.09413 found gets a verdict by paired tests. Everything is taken
+up where it stopped while `--work` stays. `--quick` sees that it runs: one seed, few steps, one level.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from processes import HERE, circumstances
+
+from crossfade.probing.compare import Difference, compare
+from crossfade.probing.results import Result, load_results, write_file
+from crossfade.prompts.corpus import readable
+from crossfade.prompts.folders import attack, inspect, make_bank
+from crossfade.prompts.methods import METHODS
+from crossfade.prompts.recipe import PromptRecipe
+from crossfade.prompts.recognizer import transcribe
+from crossfade.prompts.run import prepare, train
+from crossfade.prompts.scoring import Evaluation, evaluate
+from crossfade.prompts.tuned import open_tuned
+from crossfade.quickstart.pack import calibration_folders
+
+LEVELS = (0.0, 10.0, 20.0)
+QUICK = {"train": 24, "valid": 6, "test": 8}
+"""Clips that are enough to see that it runs."""
+
+MODES = ("keep", "remove", "random", "shuffled")
+KNOWN = ("white", "pink")
+"""Noises that prompts are tuned under; the others are for the test alone."""
+
+VOICES, BABBLES = 6, 12
+"""Clips heard at once in a recording of babble, and recordings of it."""
+
+EPSILON = 0.5
+TIMED = 5
+"""Times that a clip's way through the encoder is taken; the shortest counts."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One encoder on one task, and how much of it."""
+
+    encoder: str
+    task: Path
+    work: Path
+    steps: int
+    seeds: int
+    levels: tuple[float, ...]
+
+    def recipe(self, **changes: Any) -> PromptRecipe:
+        looks = max(1, self.steps // 5)
+        training = {"steps": self.steps, "valid_steps": looks, "save_steps": looks, "batch_seconds": 20.0}
+        said = {"model": self.encoder, "data": {"task": str(self.task)}}
+        return PromptRecipe.model_validate(said | changes | {"training": training | changes.get("training", {})})
+
+    def tuned(self, name: str, seed: int, recipe: PromptRecipe) -> Path:
+        """The folder of one tuning, made unless it is there."""
+        folder = self.work / f"{name}-{seed}"
+        if not folder.exists():
+            made = train(recipe, folder, seed=seed)
+            print(
+                f"  {folder.name}: {made.metric} {made.valid:.1f} on validation clips, {made.seconds:.0f} s", flush=True
+            )
+        return folder
+
+    def scored(self, name: str, folders: Sequence[Path], **settings: Any) -> Evaluation:
+        path = self.work / f"{name}.json"
+        if path.exists():
+            return Evaluation(path, tuple(load_results(path)), tuple(json.loads(path.read_text())["tuned"]))
+        found = evaluate(folders, path, **settings)
+        for result in found.results:
+            told = result.protocol.model_extra or {}
+            way = f"{told['method']} {told.get('mode', '')} {told.get('defence', '')}"
+            low, high = result.interval
+            print(f"  {name}: {way:<24} {result.protocol.condition:<16} {result.metric} {result.value:.1f} "
+                  f"[{low:.1f}, {high:.1f}]", flush=True)  # fmt: skip
+        return found
+
+
+def shortened(task: Path, folder: Path, most: Mapping[str, int]) -> Path:
+    """The task with the first so many clips of every split, the sounds where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left, rows = dict(most), []
+    for row in map(json.loads, (task / "manifest.jsonl").read_text(encoding="utf-8").splitlines()):
+        if left.get(row["split"], 0):
+            left[row["split"]] -= 1
+            rows.append(row | {"path": str((task / row["path"]).resolve())})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "task.yaml").write_text((task / "task.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
+
+
+def noises(asked: Asked) -> list[str]:
+    """The names or folders of the four noises; babble is made of training clips, which no test clip is."""
+    babble = asked.work / "babble"
+    if not babble.exists():
+        draft = babble.with_name(".babble")
+        draft.mkdir(exist_ok=True)
+        lesson = prepare(asked.recipe(method="head"), "cpu")
+        rate, random = lesson.reader.upstream.rate, np.random.default_rng(0)
+        clips = [samples.numpy() for _, samples in readable(lesson.reader.utterances, lesson.reader)[0]]
+        for number in range(BABBLES):
+            mixed = np.zeros(10 * rate, dtype=np.float32)
+            for _ in range(VOICES):
+                voice = np.concatenate([clips[place] for place in random.permutation(len(clips))[:12]])
+                mixed += np.resize(voice / max(1e-4, float(np.sqrt(np.mean(voice**2)))), len(mixed))
+            soundfile.write(draft / f"{number}.flac", 0.1 * mixed / np.abs(mixed).max(), rate)
+        draft.rename(babble)
+    return [*KNOWN, str(babble), str(calibration_folders()["music"])]
+
+
+def speed(folder: Path) -> dict[str, float]:
+    """Seconds for test clips with and without prompts, one clip at a time, and the frames that prompts add."""
+    tuned = open_tuned(folder, "cpu")
+    lesson = prepare(tuned.recipe, "cpu")
+    clips = [samples for _, samples in readable(lesson.valid, lesson.reader)[0]][:20]
+    prompts = tuned.recognizer.prompts
+    assert prompts is not None
+    seconds = {"with": 0.0, "without": 0.0}
+    for clip in clips:
+        taken: dict[str, list[float]] = {"with": [], "without": []}
+        for _ in range(TIMED):
+            for name, heard in (("without", None), ("with", prompts)):
+                started = perf_counter()
+                transcribe(tuned.recognizer, [clip], lambda _, heard=heard: heard, len(clip))  # type: ignore[misc]
+                taken[name].append(perf_counter() - started)
+        for name in seconds:
+            seconds[name] += min(taken[name])
+    with torch.no_grad():
+        frames = sum(len(scores) for scores in tuned.recognizer(clips, None))
+    share = prompts.config.count * len(clips) / frames
+    return {**seconds, "slower": seconds["with"] / seconds["without"] - 1, "extra_frames": share}
+
+
+def difference(one: Sequence[Result], other: Sequence[Result]) -> Difference:
+    """The second against the first, tested on the same clips."""
+    (found,) = compare(list(one), list(other), reference=None).differences
+    return found
+
+
+def pick(found: Evaluation, condition: str, method: str, mode: str | None = None, **told: Any) -> list[Result]:
+    """The one character (or phone) error rate of a row."""
+    wanted = {"method": method, "mode": mode, **told}
+    return [
+        result for result in found.results
+        if result.metric != "wer" and result.protocol.condition == condition
+        and all((result.protocol.model_extra or {}).get(key) == value for key, value in wanted.items())
+    ]  # fmt: skip
+
+
+def claims(
+    asked: Asked, main: Evaluation, noisy: Evaluation, bank: Evaluation, harmed: Evaluation
+) -> list[dict[str, Any]]:
+    """What the paper found, and what was found here: differences of error rates, below 0 where the second is better."""
+    level = asked.levels[len(asked.levels) // 2]
+    clean = pick(main, "clean", "prompts", "keep")
+    pairs = [
+        ("prompts help a frozen encoder", pick(main, "clean", "head"), clean),
+        ("prompts are not needed at inference: without them", clean, pick(main, "clean", "prompts", "remove")),
+        ("random vectors do as well", clean, pick(main, "clean", "prompts", "random")),
+        ("malicious prompts do harm", clean, pick(harmed, "clean", "prompts", "keep", defence="off")),
+        ("bounded malicious prompts do harm", clean, pick(harmed, "clean", "prompts", "keep", defence="bound")),
+    ]
+    for noise in KNOWN:
+        place = f"{noise} at {level:g} dB"
+        own = {"tuned_under": noise}
+        pairs.append((f"prompts tuned under {noise} help under it", pick(main, place, "prompts", "keep"),
+                      pick(noisy, place, "prompts", "keep", **own)))  # fmt: skip
+        pairs.append((f"prompts tuned under {noise} cost nothing on clean sound", clean,
+                      pick(noisy, "clean", "prompts", "keep", **own)))  # fmt: skip
+    for noise in ("babble", "music"):
+        place = f"{noise} at {level:g} dB"
+        for mode in ("nearest", "weighted", "averaged"):
+            pairs.append((f"prompts of known noises, {mode}, help under {noise}",
+                          pick(main, place, "prompts", "keep"), pick(bank, place, "prompts", mode)))  # fmt: skip
+    return [_claim(says, one, other) for says, one, other in pairs]
+
+
+def _claim(says: str, one: Sequence[Result], other: Sequence[Result]) -> dict[str, Any]:
+    found = difference(one, other)
+    told = {"finding": says, "condition": found.condition, "before": found.reference_value, "after": found.value,
+            "difference": found.difference, "interval": found.interval, "p": found.p,
+            "verdict": found.verdict}  # fmt: skip
+    print(f"  {told['verdict']:<20} {says}: {found.reference_value:.1f} -> {found.value:.1f}", flush=True)
+    return told
+
+
+def measure(asked: Asked) -> dict[str, Any]:
+    """All of one encoder on one task."""
+    print(f"{Path(asked.encoder).name} on {asked.task.name}", flush=True)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    seeds = range(asked.seeds)
+    own = {method: [asked.tuned(method, seed, asked.recipe(method=method)) for seed in seeds] for method in METHODS}
+    under = noises(asked)
+    every = {"noise": under, "snr": asked.levels}
+    main = asked.scored("methods", [folder for folders in own.values() for folder in folders], modes=MODES, **every)
+    tuned = {noise: [_noise_prompts(asked, own["prompts"][seed], noise, seed) for seed in seeds] for noise in KNOWN}
+    noisy = asked.scored("noise-prompts", [folder for folders in tuned.values() for folder in folders], **every)
+    bank = _banked(asked, own["prompts"], tuned, under)
+    harmed = _harmed(asked, own["prompts"])
+    looked = [inspect(folder, asked.work / f"inspected-{folder.name}.json", overwrite=True).to_dict()
+              for folder in (own["prompts"][0], own["deep"][0], *(tuned[noise][0] for noise in KNOWN))]  # fmt: skip
+    found = {"methods": main, "noise prompts": noisy, "bank": bank, "attack": harmed}
+    return {
+        "encoder": Path(asked.encoder).name,
+        "task": asked.task.name,
+        "steps": asked.steps,
+        "seeds": asked.seeds,
+        "rows": [row | {"part": part} for part, one in found.items() for row in _rows(one)],
+        "tuned": [dict(one) | {"path": Path(one["path"]).name, "speed": None} for one in (*main.tuned, *noisy.tuned)],
+        "speed": speed(own["prompts"][0]),
+        "inspected": looked,
+        "claims": claims(asked, main, noisy, bank, harmed),
+    }
+
+
+def _noise_prompts(asked: Asked, start: Path, noise: str, seed: int) -> Path:
+    said = {"noise": {noise: 1.0, "folder": 0.0, "chance": 1.0}, "training": {"head_rate": 0.0}, "start": str(start)}
+    return asked.tuned(noise, seed, asked.recipe(**said))
+
+
+def _banked(
+    asked: Asked, clean: Sequence[Path], tuned: Mapping[str, Sequence[Path]], under: Sequence[str]
+) -> Evaluation:
+    """Each seed's bank serves that seed's clean prompts, head and all."""
+    parts = []
+    for seed, folder in enumerate(clean):
+        bank = asked.work / f"bank-{seed}"
+        if not bank.exists():
+            make_bank([tuned[noise][seed] for noise in KNOWN], bank)
+        settings = {"bank": bank, "modes": ("nearest", "weighted", "averaged"), "noise": under, "snr": asked.levels}
+        parts.append(asked.scored(f"bank-{seed}", [folder], **settings))
+    return _joined(parts)
+
+
+def _harmed(asked: Asked, clean: Sequence[Path]) -> Evaluation:
+    folders = []
+    for folder in clean:
+        harmed = asked.work / f"attacked-{folder.name}"
+        if not harmed.exists():
+            made = attack(folder, harmed, epsilon=EPSILON)
+            print(f"  {harmed.name}: loss {made.loss_before:.2f} -> {made.loss_after:.2f}", flush=True)
+        folders.append(harmed)
+    found = [asked.scored(f"attacked-{defence}", folders, defence=defence) for defence in ("off", "bound")]
+    return Evaluation(found[0].path, tuple(result for one in found for result in one.results), found[0].tuned)
+
+
+def _joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Rows of one seed each as rows of all."""
+    results = []
+    for same in zip(*(part.results for part in parts), strict=True):
+        first = same[0]
+        said = zip(*(result.items for result in same), strict=True)
+        items = tuple(one[0].model_copy(update={"predictions": tuple(i.predictions[0] for i in one)}) for one in said)
+        values = tuple(result.value for result in same)
+        seeds = tuple(result.seeds[0] for result in same)
+        results.append(first.model_copy(update={"items": items, "values": values, "seeds": seeds,
+                                                "value": sum(values) / len(values)}))  # fmt: skip
+    return Evaluation(parts[0].path, tuple(results), tuple(one for part in parts for one in part.tuned))
+
+
+def _rows(found: Evaluation) -> list[dict[str, Any]]:
+    return [
+        {"condition": result.protocol.condition, **(result.protocol.model_extra or {}), "metric": result.metric,
+         "value": result.value, "interval": result.interval, "values": result.values, "seeds": result.seeds}
+        for result in found.results
+    ]  # fmt: skip
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    asked.add_argument("--data", type=Path, required=True)
+    asked.add_argument("--task", nargs="+", default=["asr_nl"])
+    asked.add_argument("--encoder", nargs="+", default=["speech"])
+    asked.add_argument("--steps", type=int, default=300)
+    asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--quick", action="store_true")
+    asked.add_argument("--output", type=Path, default=HERE / "results" / "prompts.json")
+    asked.add_argument("--work", type=Path, default=Path("prompts-work"))
+    said = asked.parse_args()
+    about = circumstances(torch.get_num_threads()).to_dict()
+    steps, seeds, levels = (5, 1, (10.0,)) if said.quick else (said.steps, said.seeds, LEVELS)
+    found = []
+    for encoder in said.encoder:
+        for task in said.task:
+            work = said.work / f"{Path(encoder).name}-{task}"
+            source = shortened(said.data / task, work / task, QUICK) if said.quick else said.data / task
+            found.append(measure(Asked(encoder, source, work, steps, seeds, levels)))
+    write_file(said.output, json.dumps({"about": about, "measured": found}, indent=2) + "\n", overwrite=True)
+    print(f"written to {said.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -38,6 +38,11 @@ def test_list_what_was_asked_for(bench: Path, capsys: pytest.CaptureFixture[str]
     assert [one["name"] for one in facts["instances"]] == ["Dogs_Two"]
 
 
+def test_check_where_nothing_is_wrong(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("check", str(bench / "Dogs/Dogs_One"))
+    assert any(line.split()[:3] == ["nothing", "is", "wrong"] for line in capsys.readouterr().out.splitlines())
+
+
 def test_check(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bench / "Dogs/Dogs_Three").mkdir()
     (bench / "Dogs/Dogs_Three/instance.json").write_text("{")

@@ -9,6 +9,8 @@ import instructed
 import pytest
 import yaml
 
+from crossfade.cli.main import main
+
 ANSWERER = """
 class Always:
     def answer(self, questions):
@@ -62,6 +64,51 @@ def test_what_is_left_out_is_said(done: Done, model: Path, tmp_path: Path) -> No
     assert set(told["left_out"]) == {"Odd_B", "Say_C"}
     assert told["left_out"]["Odd_B"].startswith("metrics: 'acuracy' is unknown; did you mean 'accuracy'?")
     assert told["left_out"]["Say_C"] == "unsupported: answers are sounds"
+
+
+@pytest.mark.parametrize("kind", ["python", "encoder"])
+def test_instances_that_cannot_be_read_or_scored_stop_no_other(
+    done: Done, refused: Refused, model: Path, tmp_path: Path, kind: str
+) -> None:
+    home = tmp_path / "bench"
+    instructed.high_or_low(home, "Good_A", 6)
+    faults: dict[str, tuple[Any, str]] = {
+        "BadJson_x": ("{", "metadata.json: not JSON"),
+        "NoAsk_x": ('{"a.wav": {"label": "high"}}', "a.wav: no 'instruction'"),
+        "NoLabel_x": ('{"a.wav": {"instruction": "High?"}}', "a.wav: no 'label'"),
+        "Null_x": ('{"a.wav": null}', "a.wav: expected an object, received None"),
+    }
+    for name, (content, _) in faults.items():
+        (instructed.high_or_low(home, name, 1) / "metadata.json").write_text(content)
+    instructed.high_or_low(home, "Typo_x", 2, metrics=["acuracy"], kind="classification")
+    faults["Typo_x"] = (None, "metric 'acuracy': unknown; did you mean 'accuracy'?")
+    (tmp_path / "encoder.yaml").write_text("{kind: encoder, model: logmel, device: cpu}")
+    words = ["dynamic-superb", "run", home, "--model", tmp_path / "encoder.yaml" if kind == "encoder" else model]
+    told = done([*words, "-o", tmp_path / "run", "--cache", tmp_path / "cache"])
+    assert (told["instances"], told["items"], told["not_asked_here"]) == (1, 6, 0)
+    assert set(told["left_out"]) == set(faults)
+    assert all(said in told["left_out"][name] for name, (_, said) in faults.items())
+    said = refused([*words, "-o", tmp_path / "none", "--task", "BadJson_x"])
+    assert "none of the 1 instances can be run; first: BadJson_x: " in said
+
+
+def test_metrics_of_ours_are_named(done: Done, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instructed.high_or_low(tmp_path / "bench", "None_A", 2, metrics=[], kind="classification")
+    instructed.high_or_low(tmp_path / "bench", "Own_B", 2)
+    told = done(["dynamic-superb", "run", tmp_path / "bench", "--model", model, "-o", tmp_path / "run"])
+    assert told["metrics_of_ours"] == {"None_A": ["accuracy"]}
+    capsys.readouterr()
+    scored = ["dynamic-superb", "score", str(tmp_path / "run"), "-o", str(tmp_path / "scores.json")]
+    assert main(scored) == 0
+    assert "None_A: names no metrics; taken, ours: accuracy." in capsys.readouterr().out.splitlines()
+
+
+def test_names_keep_their_underscores(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instructed.high_or_low(tmp_path / "bench", "Good_A", 2)
+    (instructed.high_or_low(tmp_path / "bench", "BadJson_x", 1) / "metadata.json").write_text("{")
+    words = ["dynamic-superb", "run", tmp_path / "bench", "--model", model, "-o", tmp_path / "run"]
+    assert main([str(word) for word in words]) == 0
+    assert "BadJson_x: " in capsys.readouterr().out
 
 
 def test_probe_mode(done: Done, bench: Path, tmp_path: Path) -> None:

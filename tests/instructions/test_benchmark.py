@@ -71,6 +71,12 @@ def test_a_field_that_is_missing_is_a_problem_and_no_reason_to_leave_out(tmp_pat
     assert lines(found) == {"Dogs_One": "no version in instance.json"}
 
 
+def test_metrics_of_ours_are_named(tmp_path: Path) -> None:
+    found = read_benchmark(card(tmp_path / "Dogs_One", metrics=[], kind="classification"))
+    assert lines(found) == {"Dogs_One": "names no metrics; taken, ours: accuracy"}
+    assert found.sha256 == read_benchmark(card(tmp_path / "Dogs_One", kind="classification")).sha256
+
+
 def test_a_list(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text(LIST.format(commit="ab" * 20), encoding="utf-8")
@@ -95,6 +101,25 @@ def test_an_unknown_name_among_many_is_one_short_line(tmp_path: Path) -> None:
     ) as caught:
         read_benchmark(tmp_path / "list.json").chosen(names=["Dogs_1000"])
     assert len(str(caught.value)) < 300
+
+
+def test_what_no_instance_says_is_named_with_what_they_say(tmp_path: Path) -> None:
+    card(tmp_path / "Dogs_One")
+    card(tmp_path / "SuperbASR_Dutch", metrics=["WER"])
+    found = read_benchmark(tmp_path)
+    with pytest.raises(
+        InputError, match=r"^--metric acuracy: no instance has it; did you mean 'accuracy'\? known: acc"
+    ):
+        found.chosen(metric="acuracy")
+    with pytest.raises(InputError, match=r"^--language xx: no instance has it; known: nl$"):
+        found.chosen(language="xx")
+    assert [one.name for one in found.chosen(language="NL", metric="wer")] == ["SuperbASR_Dutch"]
+    with pytest.raises(InputError, match="none of the 2 instances is all of: kind regression, metric wer; ask for"):
+        found.chosen(kind="regression", metric="wer")
+    with pytest.raises(
+        InputError, match=r"^'dutch': .* did you mean 'SuperbASR_Dutch'\? known: SuperbASR_Dutch, Dogs,"
+    ):
+        found.chosen(names=["dutch"])
 
 
 def test_a_json_list_says_the_same(tmp_path: Path) -> None:

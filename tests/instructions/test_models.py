@@ -78,6 +78,14 @@ FAULTS = {
         "endpoint": ENDPOINT,
         "prompt": "{transcripts}",
     },
+    "endpoint: expected keys and values, as {url: http://localhost:8000/v1, model: NAME}; received none": {
+        "kind": "chat"
+    },
+    "whisper: expected keys and values, as {model: ./whisper-base}; received 'x'": {
+        "kind": "cascade",
+        "whisper": "x",
+        "endpoint": {"url": "http://x"},
+    },
     "unknown key 'promt'; did you mean 'prompt'?": {"kind": "cascade", "promt": "x"},
 }
 

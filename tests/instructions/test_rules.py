@@ -74,6 +74,7 @@ def test_cards(tmp_path: Path) -> None:
     card(tmp_path / "b/Dogs Two", version="d54ebc4", metrics=["accuracy", "beauty"])
     card(tmp_path / "c/Dogs_Three")
     card(tmp_path / "d/Dogs_Four", version="")
+    card(tmp_path / "e/Dogs_Five", version="5" * 40, metrics=None, kind="classification")
     told = {one.instance.name: one.broken for one in check_benchmark(read_benchmark(tmp_path))}
     shared = "version 0123456789 is that of 2 data sets: not its own"
     assert told == {
@@ -84,6 +85,7 @@ def test_cards(tmp_path: Path) -> None:
             "version 'd54ebc4' is no commit: expected 40 hexadecimal digits",
         ),
         "Dogs_Three": (shared,),
+        "Dogs_Five": ("names no metrics; taken, ours: accuracy",),
         "Dogs_Four": ("no version: not pinned to a commit of its data set",),
     }
 

@@ -18,7 +18,7 @@ from crossfade.instructions.benchmark import read_benchmark
 from crossfade.instructions.joining import join
 from crossfade.instructions.models import open_model, read_model
 from crossfade.instructions.running import run
-from crossfade.instructions.runs import RESULTS, Journal, Run, read_run
+from crossfade.instructions.runs import RESULTS, Journal, Run, counted, read_run
 
 ECHO = """
 class Echo:
@@ -130,12 +130,15 @@ run(read_benchmark({str(bench)!r}), open_model(read_model(sys.argv[1])), sys.arg
     process.communicate()
     left = len(read_run(killed).places)
     assert 4 <= left < 18
+    (cut,) = json.loads((killed / "costs.json").read_text())["sittings"]
+    assert 1 <= cut["items"] <= left
     assert not (killed / RESULTS).exists()
     with (killed / "answers.jsonl").open("ab") as file:
         file.write(b'{"instance": "Pitch_A", "id": "011", "answ')  # a line that was not finished
     model_file = chat(tmp_path / "k.yaml", server, model + "/k")
     done = asked(bench, model_file, killed, concurrency=2)
     assert done.costs()["items"] == 18
+    assert [one["items"] for one in done.sittings()] == [cut["items"], 18 - left]
     peace = asked(bench, model_file, tmp_path / "peace", concurrency=5)
     assert (killed / RESULTS).read_bytes() == (tmp_path / "peace" / RESULTS).read_bytes()
     assert [one.name for one in peace.header.instances] == words
@@ -151,7 +154,7 @@ def test_what_failed_is_noted_and_asked_again(bench: Path, echo: Path, tmp_path:
     assert (done.costs()["failed"], done.costs()["items"]) == (4, 18)
     again = asked(bench, fails, tmp_path / "run")
     assert again.costs()["items"] == 18
-    assert [sitting["items"] for sitting in again.costs()["sittings"]] == [18, 4]  # type: ignore[index, union-attr, call-overload]
+    assert [sitting["items"] for sitting in again.sittings()] == [18, 4]
 
 
 def test_half_a_sign_in_an_answer_is_a_question_mark(bench: Path, tmp_path: Path) -> None:
@@ -171,7 +174,8 @@ def test_sound_that_cannot_be_read_fails_alone(echo: Path, tmp_path: Path) -> No
     done = asked(tmp_path / "bench", echo, tmp_path / "run", batch=4)
     errors = {one.id: one.error for one in done.answers() if one.error}
     assert list(errors) == ["002"]
-    assert "not a known audio format" in str(errors["002"])
+    assert errors["002"] == "unreadable: not a known audio format [Broken_002.wav]"
+    assert counted([f"unreadable [{name}.wav]" for name in "abc"] + ["busy"]) == {"unreadable [a.wav]": 3, "busy": 1}
 
 
 def test_batches_are_as_large_as_they_are_said_to_be(bench: Path, echo: Path, tmp_path: Path) -> None:
@@ -246,7 +250,7 @@ def test_damage_is_named(bench: Path, echo: Path, tmp_path: Path) -> None:
     asked(bench, echo, tmp_path / "run", limit=2)
     path = tmp_path / "run/answers.jsonl"
     path.write_text('{"instance": 3}\n' + path.read_text())
-    with pytest.raises(InputError, match=r"answers\.jsonl: a damaged line .* delete the line"):
+    with pytest.raises(InputError, match=r"answers\.jsonl: line 1 is damaged: '\{\"inst.*; delete the line"):
         read_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"no run\.json in it; expected a folder written by"):
         read_run(tmp_path)
@@ -288,6 +292,21 @@ def test_other_instances_are_named(bench: Path, echo: Path, tmp_path: Path) -> N
         InputError, match=r"holds another run: instances\.Pitch_A was \{'name': 'Pitch_A'.* and is None"
     ):
         asked(bench, echo, tmp_path / "run", limit=2, instances=benchmark.chosen(names=["Pitch_B", "Same_C"]))
+
+
+def test_a_sitting_that_ends_in_an_error_is_noted_and_counted(bench: Path, tmp_path: Path) -> None:
+    """The totals of scores are of the answers that there are, not of when a sitting last came to its end."""
+    stop = "def answer(self, asked):\n        if self.left == 0:\n            raise InputError('key refused')\n"
+    (tmp_path / "stop.py").write_text(
+        "from crossfade.errors import InputError\nclass Stop:\n    left = 5\n    "
+        f"{stop}        self.left -= 1\n        return ['high'] * len(asked)\n"
+    )
+    model = written(tmp_path / "stop.yaml", kind="python", model=f"{tmp_path}/stop.py:Stop")
+    with pytest.raises(InputError, match="key refused"):
+        asked(bench, model, tmp_path / "run")
+    cut = read_run(tmp_path / "run")
+    assert [one["items"] for one in cut.sittings()] == [len(cut.places)] == [5]
+    assert cut.costs()["items"] == 5
 
 
 def test_a_server_that_is_not_there_leaves_no_answers(bench: Path, tmp_path: Path) -> None:

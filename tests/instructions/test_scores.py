@@ -203,7 +203,7 @@ def test_the_page(tmp_path: Path) -> None:
     assert "joyful" in page
     assert "<td>+25.0</td>" in page
     assert "<script" not in page
-    with pytest.raises(InputError, match="two scores are of 'mine'"):
+    with pytest.raises(InputError, match=r"two scores are of 'mine'; write another name .*`name:` in model\.yaml"):
         write_report(tmp_path / "twice.html", [mine, mine])
     with pytest.raises(InputError, match=r"expected a name that ends in \.html"):
         write_report(tmp_path / "report.md", [mine])

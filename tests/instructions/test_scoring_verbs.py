@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 from answered import MOODS, answers, moods, run_of, told
+from chat_server import Served
 from typer.main import get_command
 
 from crossfade.cli.dynamic_superb_score import compare, report, score
@@ -58,6 +59,23 @@ def test_a_baseline_may_be_scores(tmp_path: Path, capsys: pytest.CaptureFixture[
         "--quiet",
     )
     assert json.loads(capsys.readouterr().out)["relative"]["scores"]["EmotionRecognition_Small"] == 0.0
+
+
+def test_a_baseline_that_was_not_judged_is_refused_before_the_judge_is_asked(tmp_path: Path, server: Served) -> None:
+    moods(tmp_path / "base", "base", 10)
+    moods(tmp_path / "mine", "mine", 30)
+    call("score", tmp_path / "base", "-o", tmp_path / "peace.json", "--quiet")
+    endpoint = {"url": server.url, "model": "tiny/judge", "retries": 0, "cache": str(tmp_path / "judged.sqlite")}
+    (tmp_path / "judge.yaml").write_text(json.dumps(endpoint))
+    words = ["score", tmp_path / "mine", "-o", tmp_path / "x.json", "--judge", tmp_path / "judge.yaml", "--quiet"]
+    said = rf"^--baseline {tmp_path}/peace.json: base was not scored by 'judge'; .*--judge.*the run itself.*--reader"
+    with pytest.raises(InputError, match=said):
+        call(*words, "--baseline", tmp_path / "peace.json")
+    with pytest.raises(InputError, match=r"none\.json: no run\.json in it"):
+        call(*words, "--baseline", tmp_path / "none.json")
+    assert server.stats("tiny/judge").asked.total() == 0
+    call(*words, "--baseline", tmp_path / "peace.json", "--reader", "normalised")
+    assert server.stats("tiny/judge").asked.total() > 0
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

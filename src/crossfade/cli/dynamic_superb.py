@@ -113,7 +113,7 @@ def check(
         ],
         "problems": [{"source": one.source, "what": one.what} for one in found.problems],
     }
-    table = (["what", "instances", "which"], _grouped(lines))
+    table = (["what", "instances", "which"], _grouped(list(dict.fromkeys(lines))) or [["nothing is wrong", "0", "-"]])
     show_table(str(bench), table, closing, facts, quiet=quiet, as_json=as_json)
 
 

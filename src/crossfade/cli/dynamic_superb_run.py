@@ -1,8 +1,8 @@
 """crossfade dynamic-superb run, join"""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +91,8 @@ def run(
         found = ask(benchmark, opened, output, shard=part, concurrency=at_once, batch=batch, **told)
     wanted = benchmark.chosen(names=task) if task else benchmark.instances
     unread = {} if task else benchmark.left_out
-    show(Told(found, unread | not_asked(found, wanted)), quiet=quiet, as_json=as_json)
+    told_of = Told(found, unread | not_asked(found, wanted) | dict(found.left_out))
+    show(told_of, told_of.to_read(), quiet=quiet, as_json=as_json)
 
 
 def join(
@@ -110,7 +111,8 @@ def join(
     from crossfade.cli.output import show
     from crossfade.instructions.joining import join as joined
 
-    show(Told(joined(runs, output, overwrite=overwrite)), quiet=quiet, as_json=as_json)
+    told_of = Told(joined(runs, output, overwrite=overwrite))
+    show(told_of, told_of.to_read(), quiet=quiet, as_json=as_json)
 
 
 class Told:
@@ -134,7 +136,25 @@ class Told:
             "last_sitting": last,
             "failures": most_frequent(self.run),
             "left_out": self.left_out,
+            "metrics_of_ours": {one.name: one.metrics for one in header.instances if one.metrics_are_ours},
         }
+
+    def to_read(self) -> dict[str, Any]:
+        """The same for people: a line for each failure, instance that was left out, and choice of metrics of ours."""
+        facts = self.to_dict()
+        chosen: dict[str, list[str]] = {}
+        for name, metrics in facts["metrics_of_ours"].items():
+            chosen.setdefault(", ".join(metrics) or "none fits, not scored", []).append(name)
+        return facts | {
+            "failures": [f"{count:,} × {error}" for error, count in facts["failures"].items()],
+            "left_out": [f"{name}: {why}" for name, why in facts["left_out"].items()],
+            "metrics_of_ours": [f"{metrics}: {some(names)}" for metrics, names in chosen.items()],
+        }
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """The first of some names, and how many there are beyond."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")
 
 
 def not_asked(run: "Run", wanted: "Iterable[Instance]") -> dict[str, str]:
@@ -147,7 +167,9 @@ def not_asked(run: "Run", wanted: "Iterable[Instance]") -> dict[str, str]:
 
 def most_frequent(run: "Run", shown: int = 3) -> dict[str, int]:
     """The errors that were met most often."""
-    return dict(Counter(one.error for one in run.answers() if one.error is not None).most_common(shown))
+    from crossfade.instructions.runs import counted
+
+    return dict(islice(counted(one.error for one in run.answers() if one.error is not None).items(), shown))
 
 
 def parts(shard: str | None) -> tuple[int, int] | None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from crossfade.cli.dynamic_superb_run import some
 from crossfade.cli.options import Json, Overwrite, Quiet
 from crossfade.errors import InputError
 
 if TYPE_CHECKING:
     from crossfade.instructions.judge import Judge
     from crossfade.instructions.pairs import Answers
+    from crossfade.instructions.readers import Reader
     from crossfade.instructions.runs import Run
     from crossfade.instructions.scores import Scores
     from crossfade.progress import Progress
@@ -74,6 +76,8 @@ def score(
         raise InputError("--seen is about a submission, and --submission is not given; add --submission MODEL.json")
     with ExitStack() as opened:
         judged = _judge(judge, opened, progress(quiet))
+        if baseline is not None:
+            _require_baseline(baseline, reader or ("judge" if judge else None))
         made = _scores(run, judged, progress(quiet))
         if baseline is not None:
             made = made.model_copy(
@@ -98,6 +102,22 @@ def _judge(path: Path | None, opened: ExitStack, watched: "Progress") -> "Judge 
     return opened.enter_context(open_judge(path, watched)) if path else None
 
 
+def _require_baseline(path: Path, reader: "Reader | None") -> None:
+    """InputError where a baseline is none, or its scores are of other readers: before a judge is asked anything."""
+    from crossfade.instructions.runs import read_run
+    from crossfade.instructions.scores import load_scores
+
+    if not path.is_file():
+        read_run(path)
+        return
+    scores = load_scores(path)
+    if reader and not any(reader in one.readers for one in scores.instances):
+        raise InputError(
+            f"--baseline {path}: {scores.model} was not scored by '{reader}'; score it with --judge, give the run "
+            "itself, or choose --reader normalised"
+        )
+
+
 def _scores(path: Path, judge: "Judge | None", watched: "Progress") -> "Scores":
     """The scores of a run, or those in a file."""
     from crossfade.instructions.runs import read_run
@@ -116,7 +136,11 @@ def _closing(made: "Scores") -> list[str]:
     if made.relative:
         lines.append(f"Relative to {made.relative.baseline} on {len(made.relative.scores)} instances.")
         lines += [f"No relative score: {name}: {reason}." for name, reason in made.relative.lost.items()]
-    lines += [f"{one.name}: {note}." for one in made.instances for note in one.notes]
+    notes: dict[str, list[str]] = {}
+    for one in made.instances:
+        for note in one.notes:
+            notes.setdefault(note, []).append(one.name)
+    lines += [f"{some(names)}: {note}." for note, names in notes.items()]
     return lines + [f"{note.rstrip('.')}." for note in made.notes]
 
 

@@ -38,6 +38,8 @@ COLUMNS = {
 }
 """Other names that lists give their columns."""
 DOMAINS = ("speech", "music", "audio")
+NOT_SAID = ("source", "items", "metrics_are_ours")
+"""Of an instance, what is not its own word."""
 LEFT_OUT = "left out: "
 SHOWN = 12
 """Names that a message about an unknown one gives, the closest of many."""
@@ -64,11 +66,19 @@ class Instance:
     """How many, where that is known without reading sound or the hub."""
     source: Path
     """The instance.json, the list with the row, or the folder without an instance.json."""
+    metrics_are_ours: bool = False
+    """Whether nothing names metrics, so that these are the usual ones."""
 
     @property
     def local(self) -> bool:
         """Whether its items lie on this machine's disk."""
         return Path(self.path).is_absolute()
+
+    @property
+    def told_of_ours(self) -> str | None:
+        """A line where the metrics are ours, wherever they count."""
+        taken = ", ".join(self.metrics) or "none fits, and nothing can be scored"
+        return f"names no metrics; taken, ours: {taken}" if self.metrics_are_ours else None
 
 
 @dataclass(frozen=True)
@@ -119,29 +129,44 @@ class Benchmark:
         wanted = None if names is None else set(names)
         if unknown := sorted((wanted or set()) - {name for one in self.instances for name in (one.name, one.task)}):
             raise InputError(f"'{unknown[0]}': {self._unknown(unknown[0])}")
+        self._require("metric", metric, (name for one in self.instances for name in one.metrics))
+        self._require("language", language, (name for one in self.instances for name in one.languages))
         found = tuple(
             one
             for one in self.instances
             if (wanted is None or one.name in wanted or one.task in wanted)
             and kind in (None, one.kind)
             and (domain is None or domain in one.domains)
-            and (language is None or language in one.languages)
+            and (language is None or language.lower() in map(str.lower, one.languages))
             and (metric is None or metric.lower() in map(str.lower, one.metrics))
             and (keyword is None or _mentions(one, keyword.lower()))
             and (items is None or (one.items is not None and one.items <= items))
         )
         if not found:
-            raise InputError(f"none of the {len(self.instances)} instances is all of what was asked for; ask for less")
+            asked = {"kind": kind, "domain": domain, "keyword": keyword, "language": language, "metric": metric}
+            said = ", ".join(
+                f"{name} {value}" for name, value in (asked | {"size": items}).items() if value is not None
+            )
+            raise InputError(f"none of the {len(self.instances)} instances is all of: {said}; ask for less")
         return found
+
+    def _require(self, option: str, value: str | None, known: Iterable[str]) -> None:
+        """InputError for a word that no instance says."""
+        words = {word.lower() for word in known}
+        if value is not None and value.lower() not in words:
+            raise InputError(f"--{option} {value}: no instance has it; {nearest(value.lower(), words)}")
 
     def _unknown(self, name: str) -> str:
         """Why there is no instance or task of a name, and which may be meant."""
         if why := self.left_out.get(name):
             return LEFT_OUT + why
         known = sorted({one.name for one in self.instances} | {one.task for one in self.instances})
-        if len(known) > SHOWN:
-            known = get_close_matches(name, known, n=SHOWN, cutoff=0.4) or [*known[:SHOWN], "..."]
-        return f"no such instance or task; {nearest(name, known)}"
+        lowered = {one.lower(): one for one in known}
+        alike = [one for low, one in lowered.items() if name.lower() in low]
+        alike += [lowered[low] for low in get_close_matches(name.lower(), lowered, n=SHOWN, cutoff=0.5)]
+        shown = list(dict.fromkeys([*alike, *known]))[:SHOWN]
+        hint = f"did you mean '{alike[0]}'? " if alike else ""
+        return f"no such instance or task; {hint}known: {', '.join(shown)}{', ...' if len(known) > SHOWN else ''}"
 
 
 def _mentions(one: Instance, keyword: str) -> bool:
@@ -179,7 +204,7 @@ def read_benchmark(path: str | Path) -> Benchmark:
 def _sha256(instances: Iterable[Instance]) -> str:
     digest = hashlib.sha256()
     for one in instances:
-        said = {name: value for name, value in asdict(one).items() if name not in ("source", "items")}
+        said = {name: value for name, value in asdict(one).items() if name not in NOT_SAID}
         content = fingerprint(Path(one.path)) if one.local else None
         told = said | {"path": "." if one.local else one.path, "content": content}
         digest.update(json.dumps(told, sort_keys=True).encode())
@@ -261,7 +286,7 @@ def _instance(
         yield _lost(name, _no_kind(content, metrics))
         return
     branch = taxonomy.branch(name)
-    yield Instance(
+    found = Instance(
         name=name,
         task=str(content.get("task") or task or name.split("_")[0]),
         description=str(content.get("description") or ""),
@@ -274,7 +299,11 @@ def _instance(
         revision=str(content.get("version") or "").strip() or None,
         items=count_rows(Path(place)) if local else None,
         source=source,
+        metrics_are_ours=not metrics and kind != "unsupported",
     )
+    if found.told_of_ours and source.name == CARD:
+        yield Problem(name, found.told_of_ours)
+    yield found
 
 
 def _place(path: str, source: Path, name: str) -> tuple[str, bool]:

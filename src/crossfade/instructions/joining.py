@@ -43,7 +43,7 @@ def join(runs: Sequence[str | Path], output: str | Path, *, overwrite: bool = Fa
                     _add(journal, answered, shard.folder, said)
         joined = read_run(draft)
         write_results(joined)
-        write_costs(joined, 0, 0.0)
+        write_costs(joined)
     return read_run(output)
 
 

@@ -173,6 +173,10 @@ SPECS: Mapping[str, type[ModelSpec]] = {
 }
 
 
+NESTED = {"endpoint": "{url: http://localhost:8000/v1, model: NAME}", "whisper": "{model: ./whisper-base}"}
+"""Keys that hold further ones, with the least that they say."""
+
+
 def read_model(path: str | Path) -> ModelSpec:
     """The description in a YAML file; a folder in it is taken relative to where the command runs. Raises InputError."""
     path = Path(path)
@@ -181,6 +185,11 @@ def read_model(path: str | Path) -> ModelSpec:
     if kind not in SPECS:
         received = f"received {kind!r}" if "kind" in content else "received none"
         raise InputError(f"{path}: kind: expected what sort of model it is, {received}; {nearest(kind, SPECS)}")
+    fields = SPECS[kind].model_fields
+    for key, wanted in NESTED.items() if content.keys() <= fields.keys() else ():
+        if key in fields and not isinstance(content.get(key), dict):
+            received = f"received {content[key]!r}" if key in content else "received none"
+            raise InputError(f"{path}: {key}: expected keys and values, as {wanted}; {received}")
     if isinstance(content.get("whisper"), dict):
         content["whisper"] = {"kind": "whisper"} | content["whisper"]
     return validated(SPECS[kind], content, path)

@@ -19,7 +19,7 @@ from crossfade.errors import InputError
 from crossfade.instructions.benchmark import Benchmark, Instance
 from crossfade.instructions.items import Item
 from crossfade.instructions.models import Answer, EncoderSpec
-from crossfade.instructions.running import Asked, answered, begun, finish, header_of, portion, record, scorable
+from crossfade.instructions.running import Asked, answered, begun, finish, header_of, readable, record, scorable
 from crossfade.instructions.runs import Answered, Run, Settings
 from crossfade.probing.cache import Cache, open_cache
 from crossfade.probing.clips import hash_files
@@ -64,8 +64,8 @@ def probe_run(
     chosen = [one for one in scorable(benchmark, instances) if one.kind in KINDS]
     if not chosen:
         raise InputError("probe mode: none of the instances is a classification or a regression; choose others")
+    asked, lost = readable(chosen, limit)
     upstream = open_upstream(spec.model, spec.device)
-    asked = [portion(instance, limit, None) for instance in chosen]
     header = header_of(
         benchmark,
         asked,
@@ -81,8 +81,8 @@ def probe_run(
         new = [one for one in asked if any((item.instance, item.id) not in journal.places for item in one.items)]
         left = sum(len(one.items) for one in new)
         with closing(_all(upstream, new, seed, kept, progress)) as answers:
-            seconds = record(journal, answers, left, SILENT)
-    return finish(journal.folder, left, seconds)
+            record(journal, answers, left, SILENT)
+    return finish(journal.folder, lost)
 
 
 def _all(

@@ -72,6 +72,8 @@ def check_card(one: Instance) -> Iterator[Problem]:
         yield Problem(one.name, "no keywords; expected a list of words")
     if not one.metrics and one.kind != "unsupported":
         yield Problem(one.name, "no metrics: nothing can be scored")
+    elif one.source.name == CARD and one.told_of_ours:
+        yield Problem(one.name, one.told_of_ours)
     for metric in one.metrics:
         if taxonomy.metric_kind(metric) is None:
             yield Problem(one.name, f"metric '{metric}' is unknown")

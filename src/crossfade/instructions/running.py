@@ -1,11 +1,12 @@
 """`crossfade dynamic-superb run`: every item of a benchmark asked of a model, once, whatever interrupts it."""
 
+import math
 import platform
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -18,8 +19,10 @@ from crossfade.audio.decode import UnreadableError
 from crossfade.errors import InputError
 from crossfade.instructions.benchmark import Benchmark, Instance
 from crossfade.instructions.items import Item, load_items
+from crossfade.instructions.metrics import metrics_of
 from crossfade.instructions.models import Answer, Model, Question
 from crossfade.instructions.runs import (
+    GROUP_SECONDS,
     HEADER,
     Answered,
     Header,
@@ -30,10 +33,12 @@ from crossfade.instructions.runs import (
     difference,
     read_header,
     read_run,
+    sittings_of,
     told,
     write_costs,
     write_header,
     write_results,
+    write_sitting,
 )
 from crossfade.parallel import ahead
 from crossfade.progress import SILENT, Progress
@@ -86,17 +91,19 @@ def run(
         batch: questions in a batch; None: as the model says.
         seed: noted; the model has its own.
 
-    Raises InputError for an instance that cannot be read, a folder that holds another run, and what the model raises.
+    An instance that cannot be read or scored is left out; the run that is given back says why.
+
+    Raises InputError where no instance is left, for a folder that holds another run, and what the model raises.
     """
     settings = Settings(limit=limit, shard=shard, seed=seed)
-    asked = [portion(instance, limit, shard) for instance in scorable(benchmark, instances)]
+    asked, lost = readable(scorable(benchmark, instances), limit, shard)
     header = header_of(benchmark, asked, settings, path, model=model.name, identity=model.identity)
     with closing(model), begun(Path(output), header) as journal:
         left = sum(len(one.places) for one in asked) - sum(key not in journal.failed for key in journal.places)
         todo = chain.from_iterable(unanswered(one, journal) for one in asked)
         with closing(ask_all(model, todo, concurrency, batch or model.batch)) as answers:
-            seconds = record(journal, answers, left, progress)
-    return finish(journal.folder, left, seconds)
+            record(journal, answers, left, progress)
+    return finish(journal.folder, lost)
 
 
 def scorable(benchmark: Benchmark, instances: Sequence[Instance] | None) -> list[Instance]:
@@ -112,12 +119,33 @@ def scorable(benchmark: Benchmark, instances: Sequence[Instance] | None) -> list
     return found
 
 
-def portion(instance: Instance, limit: int | None, shard: tuple[int, int] | None) -> Asked:
-    """An instance's items, and the places of those that a shard asks."""
-    items = load_items(instance, limit=limit)
+def readable(
+    instances: Sequence[Instance], limit: int | None, shard: tuple[int, int] | None = None
+) -> tuple[list[Asked], dict[str, str]]:
+    """The instances that can be asked and scored, and why the others cannot. Raises InputError where none is left."""
     number, shards = shard or (1, 1)
     if not 1 <= number <= shards:
         raise InputError(f"shard {number}/{shards}: expected a number from 1 to {shards}, as 2/8")
+    found: list[Asked] = []
+    lost: dict[str, str] = {}
+    for one in instances:
+        known, unknown = metrics_of(one.metrics, one.kind)
+        try:
+            if unknown and not known:
+                raise InputError(unknown[0])
+            found.append(portion(one, limit, shard))
+        except InputError as error:
+            lost[one.name] = str(error)
+    if not found:
+        name, why = next(iter(lost.items()))
+        raise InputError(f"none of the {len(lost)} instances can be run; first: {name}: {why}")
+    return found, lost
+
+
+def portion(instance: Instance, limit: int | None, shard: tuple[int, int] | None) -> Asked:
+    """An instance's items, and the places of those that a shard asks. Raises InputError where it cannot be read."""
+    items = load_items(instance, limit=limit)
+    number, shards = shard or (1, 1)
     return Asked(instance, items, range(number - 1, len(items), shards))
 
 
@@ -171,19 +199,27 @@ def unanswered(asked: Asked, journal: Journal) -> Iterator[Item]:
             yield item
 
 
-def record(journal: Journal, answers: Iterable[Answered], left: int, progress: Progress) -> float:
-    """Write every answer as it comes; how many seconds that took."""
-    started = perf_counter()
-    for one in progress.track(answers, total=left, description="answers"):
-        journal.add(one)
-    return perf_counter() - started
+def record(journal: Journal, answers: Iterable[Answered], left: int, progress: Progress) -> None:
+    """Write every answer as it comes; and every second what the sitting came to, so that one that is killed counts."""
+    before = sittings_of(journal.folder)
+    started, noted, items = perf_counter(), -math.inf, 0
+    try:
+        for one in progress.track(answers, total=left, description="answers"):
+            journal.add(one)
+            items += 1
+            if perf_counter() - noted >= GROUP_SECONDS:
+                noted = perf_counter()
+                write_sitting(journal.folder, before, items, noted - started)
+    finally:
+        if items:
+            write_sitting(journal.folder, before, items, perf_counter() - started)
 
 
-def finish(folder: Path, items: int, seconds: float) -> Run:
-    """Write what the run comes to, `items` of which were asked in the last `seconds`."""
-    done = read_run(folder)
+def finish(folder: Path, left_out: Mapping[str, str]) -> Run:
+    """Write what the run comes to."""
+    done = replace(read_run(folder), left_out=left_out)
     write_results(done)
-    write_costs(done, items, seconds)
+    write_costs(done)
     return done
 
 
@@ -218,12 +254,14 @@ Loaded = tuple[Item, Question | UnreadableError]
 
 
 def _load(item: Item) -> Loaded:
-    """What a model may see of an item, decoded."""
-    try:
-        sounds = tuple(sound.load() for sound in item.sounds)
-    except UnreadableError as error:
-        return item, error
-    return item, Question(sounds, item.texts, item.instruction)
+    """What a model may see of an item, decoded; where a sound cannot be, the error names its file."""
+    sounds = []
+    for sound in item.sounds:
+        try:
+            sounds.append(sound.load())
+        except UnreadableError as error:
+            return item, UnreadableError(f"{error} [{Path(sound.name).name}]")
+    return item, Question(tuple(sounds), item.texts, item.instruction)
 
 
 def _batches(loaded: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:

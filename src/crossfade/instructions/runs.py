@@ -7,8 +7,10 @@ order, once everything was asked; `costs.json` is what it took.
 import fcntl
 import json
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +26,9 @@ SCHEMA = 1
 HEADER, ANSWERS, RESULTS, COSTS = "run.json", "answers.jsonl", "results.json", "costs.json"
 GROUP, GROUP_SECONDS = 64, 1.0
 """Answers, and seconds, after which what was written is forced to the disk: a machine that fails loses no more."""
+
+NAMED = re.compile(r" \[[^\[\]]+\]$")
+"""The sound at the end of an error that is about one."""
 
 Key = tuple[str, str]
 """An item: the names of its instance and its own."""
@@ -68,6 +73,7 @@ class Told(Strict):
     revision: str | None
     items: int
     source: Annotated[str, BeforeValidator(str)]
+    metrics_are_ours: bool = False
 
     @property
     def instance(self) -> Instance:
@@ -110,7 +116,7 @@ class Header(Strict):
         """What makes the run what it is, the same on every machine; without the shard where shards are joined."""
         facts = self.model_dump(mode="json", exclude={"format", "crossfade", "benchmark_path", "versions"})
         for one in facts["instances"]:
-            del one["path"], one["source"]
+            del one["path"], one["source"], one["metrics_are_ours"]
         if not shard:
             facts["settings"]["shard"] = None
         return facts
@@ -131,6 +137,8 @@ class Run:
     folder: Path
     header: Header
     places: Mapping[Key, int]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Instances that were wanted and cannot be read or scored, and why; known to the process that asked."""
 
     @property
     def asked(self) -> int:
@@ -147,18 +155,16 @@ class Run:
         with (self.folder / ANSWERS).open("rb") as file:
             for key in sorted(key for key in self.places if instance in (None, key[0])):
                 file.seek(self.places[key])
-                yield _answered(file.readline(), self.folder / ANSWERS)
+                yield _answered(file.readline(), f"{self.folder / ANSWERS}: the line at byte {self.places[key]:,}")
+
+    def sittings(self) -> list[dict[str, JsonValue]]:
+        """Items and seconds of every time the run was gone on with, however that ended. Raises InputError."""
+        return sittings_of(self.folder)
 
     def costs(self) -> dict[str, JsonValue]:
-        """Seconds, tokens, attempts: of the answers that count, and what the run noted of itself. Raises InputError."""
-        path = self.folder / COSTS
-        try:
-            content = json.loads(path.read_text()) if path.is_file() else {}
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
-            raise InputError(f"{path}: damaged; delete it: only how long earlier sittings took is lost")
-        return content
+        """Seconds, tokens, attempts of the answers that count, and the sittings. Raises InputError."""
+        sittings: list[JsonValue] = [*self.sittings()]
+        return {**costs_of(self.answers() if self.places else ()), "sittings": sittings}
 
 
 def read_run(path: str | Path) -> Run:
@@ -252,14 +258,25 @@ class Journal:
 
     def read(self, key: Key) -> Answered:
         """The last line of an item."""
-        path = self.folder / ANSWERS
+        path, place = self.folder / ANSWERS, self.places[key]
         with path.open("rb") as file:
-            file.seek(self.places[key])
-            return _answered(file.readline(), path)
+            file.seek(place)
+            return _answered(file.readline(), f"{path}: the line at byte {place:,}")
 
     def _note(self, answered: Answered, start: int) -> None:
         self.places[answered.key] = start
         (self.failed.discard if answered.error is None else self.failed.add)(answered.key)
+
+
+def counted(errors: Iterable[str]) -> dict[str, int]:
+    """Errors by their text, the most frequent first; of those that differ in the [sound] they name, the first's."""
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for error in errors:
+        what = NAMED.sub("", error)
+        first.setdefault(what, error)
+        counts[what] += 1
+    return {first[what]: count for what, count in counts.most_common()}
 
 
 def write_results(run: Run) -> Path:
@@ -299,14 +316,37 @@ def costs_of(answers: Iterable[Answered]) -> dict[str, JsonValue]:
     }
 
 
-def write_costs(run: Run, items: int, seconds: float) -> None:
-    """Note what the run took: the sum of its answers, and every sitting that came to an end, with its throughput."""
-    before = run.costs().get("sittings")
-    sitting: dict[str, JsonValue] = {"items": items, "seconds": round(seconds, 3)}
-    sitting["items_per_second"] = round(items / seconds, 3) if items else None
-    sittings = [*(before if isinstance(before, list) else []), *([sitting] if items else [])]
-    content = {**costs_of(run.answers()), "sittings": sittings}
-    write_file(run.folder / COSTS, json.dumps(content, indent=1) + "\n", overwrite=True)
+def write_costs(run: Run) -> None:
+    """Note what the run took: the sum of its answers, and every sitting."""
+    _write_costs(run.folder, run.costs())
+
+
+def write_sitting(folder: Path, before: Sequence[JsonValue], items: int, seconds: float) -> None:
+    """Note so many items and seconds of the sitting that goes on, after the ones `before` it."""
+    rate = round(items / seconds, 3) if seconds else None
+    sitting: dict[str, JsonValue] = {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
+    _write_costs(folder, {**_noted(folder), "sittings": [*before, sitting]})
+
+
+def sittings_of(folder: Path) -> list[dict[str, JsonValue]]:
+    """The sittings that a run's folder tells of. Raises InputError where its `costs.json` is damaged."""
+    return list(_noted(folder).get("sittings", []))
+
+
+def _write_costs(folder: Path, content: Mapping[str, JsonValue]) -> None:
+    write_file(folder / COSTS, json.dumps(content, indent=1) + "\n", overwrite=True)
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """What `costs.json` says; nothing where there is none."""
+    path = folder / COSTS
+    try:
+        content = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("sittings", []), list):
+        raise InputError(f"{path}: damaged; delete it: only how long earlier sittings took is lost")
+    return content
 
 
 @dataclass(frozen=True)
@@ -324,18 +364,16 @@ def _lines(path: Path) -> Iterator[_Line]:
     """Every whole line; one at the end that was not finished is left out."""
     start = 0
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
-            yield _Line(start, len(line), _answered(line, path))
+            yield _Line(start, len(line), _answered(line, f"{path}: line {number:,}"))
             start += len(line)
 
 
-def _answered(line: bytes, path: Path) -> Answered:
+def _answered(line: bytes, where: str) -> Answered:
     try:
         return Answered.model_validate_json(line)
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: a damaged line ({first_fault(error)}): {line[:80].decode(errors='replace')!r}; delete the line "
-            "to have its item asked again"
-        ) from None
+    except ValidationError:
+        shown = line[:80].decode(errors="replace").rstrip()
+        raise InputError(f"{where} is damaged: {shown!r}; delete the line to have its item asked again") from None

@@ -18,7 +18,7 @@ from crossfade.instructions.choices import option_named
 from crossfade.instructions.judge import Judge
 from crossfade.instructions.metrics import AnswerMetric, metrics_of
 from crossfade.instructions.readers import READERS, Reader, Reading, read
-from crossfade.instructions.runs import Answered, Run, Told, costs_of
+from crossfade.instructions.runs import Answered, Run, Told, counted
 from crossfade.instructions.taxonomy import branch
 from crossfade.probing.results import Scored, write_file
 from crossfade.probing.significance import RECOMPUTED, RESAMPLES, estimate
@@ -156,6 +156,8 @@ def score_instance(
 ) -> InstanceScore:
     """Every metric of an instance under every reader. Items whose labels cannot be used are left out, and noted."""
     metrics, notes = metrics_of(instance.metrics, instance.kind)
+    if instance.told_of_ours:
+        notes.append(instance.told_of_ours)
     kept, unusable = usable(replies, metrics.values())
     notes += unusable
     if not metrics:
@@ -173,7 +175,6 @@ def score_instance(
         readers[reader] = Read(
             figures=tuple(figures), examples=tuple(map(_example, islice(examples.values(), EXAMPLES)))
         )
-    errors = Counter(reply.error for reply in replies if reply.answer is None and reply.error)
     return InstanceScore(
         name=instance.name,
         task=instance.task,
@@ -184,7 +185,7 @@ def score_instance(
         items=len(replies),
         whole=whole,
         failed=sum(reply.answer is None for reply in replies),
-        errors=dict(errors.most_common()),
+        errors=counted(reply.error for reply in replies if reply.answer is None and reply.error),
         readers=readers,
         notes=tuple(notes),
     )
@@ -301,7 +302,7 @@ def score_run(run: Run, *, judge: Judge | None = None, progress: Progress = SILE
         comparable=run.header.comparable,
         benchmark=run.header.benchmark,
         instances=tuple(found),
-        cost=run.costs() or costs_of(run.answers()),
+        cost=run.costs(),
         judge=judge.identity if judge else None,
         notes=tuple(notes),
     )

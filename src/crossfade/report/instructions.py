@@ -33,7 +33,10 @@ def write_report(
         raise InputError(f"{path}: expected a name that ends in .html")
     names = [one.model for one in scores]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two scores are of '{twice[0]}'; name the models apart, or leave one out")
+        raise InputError(
+            f"two scores are of '{twice[0]}'; write another name under \"model\" in one of the files (for runs to "
+            "come, `name:` in model.yaml), or leave one out"
+        )
     write_file(path, to_html(scores, reader), overwrite=overwrite)
 
 

@@ -77,9 +77,9 @@ def test_an_instance_without_any_sound_is_about_text(tmp_path: Path) -> None:
 
 def test_ids_are_unique(tmp_path: Path) -> None:
     folder = prepared(tmp_path / "Dogs_One", rows(1))
-    told = {"a.wav": rows(1)[0], "b.wav": rows(1)[0]}
+    told = {"a.wav": rows(1)[0], "b.wav": rows(1)[0], "c.wav": rows(1)[0] | {"file": "clip0#2"}}
     (folder / "metadata.json").write_text(json.dumps(told))
-    assert [item.id for item in load_items(instance(folder))] == ["clip0", "clip0#2"]
+    assert [item.id for item in load_items(instance(folder))] == ["clip0", "clip0#3", "clip0#2"]
 
 
 def test_a_column_that_is_missing(tmp_path: Path) -> None:

@@ -131,16 +131,15 @@ def _text(value: object) -> str:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-    if len(seen) == len(names):
-        return list(names)
-    again: dict[str, int] = {}
+    """The names, those that come again with a number that makes them their own."""
+    given, again = {*names}, dict[str, int]()
     found = []
     for name in names:
-        again[name] = again.get(name, 0) + 1
-        found.append(name if again[name] == 1 else f"{name}#{again[name]}")
+        number = again.get(name, 0) + 1
+        while number > 1 and f"{name}#{number}" in given:
+            number += 1
+        again[name] = number
+        found.append(name if number == 1 else f"{name}#{number}")
     return found
 
 

@@ -1,5 +1,6 @@
 """crossfade distill-data, as a user types it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,29 @@ def test_refusals(models: dict[str, Path], data: Path, tmp_path: Path, refused: 
     assert "--per-class 10,x: expected whole numbers" in refused([*evaluate, "--per-class", "10,x"])
     assert "--priors even: expected balanced, original or both" in refused([*evaluate, "--priors", "even"])
     assert "expected a file of" in refused(["distill-data", "train", tmp_path / "points", *out])
+
+
+def test_what_a_summary_tells(
+    models: dict[str, Path], data: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a fit: clips that could not be used, where it was not the last update. Of points: their rate, if many."""
+    mute = shutil.copytree(data, tmp_path / "mute")
+    (mute / "7.wav").write_bytes(b"no sound")
+    steps = ["gan_steps=1", "distil_steps=9", "ahead=0", "rate=1e-12", "check=1", "patience=1", "noise=4"]
+    generator, points = tmp_path / "generator", ["-o", tmp_path / "points"]
+    words = ["fit", models["speech"], mute, "-o", generator, "--set", *steps]
+    assert main(["distill-data", *map(str, words)]) == 0
+    told = capsys.readouterr().out
+    assert "Kept: update 0 of 2, the start: training made it no better on validation clips." in told
+    assert "Training ended at update 2 of at most 10: no look was better for long (patience=1)." in told
+    assert "Clips that could not be used: 1 (7.wav: " in told
+    for many, rate in ((10, False), (5000, True)):
+        words = ["sample", generator, "--per-class", many, *points, "--overwrite"]
+        assert main(["distill-data", *map(str, words)]) == 0
+        assert ("points per second" in capsys.readouterr().out) == rate
+    train, out = ["distill-data", "train", generator, "-o", tmp_path / "out"], ["-o", tmp_path / "out"]
+    assert "--damping nan: expected a finite number, 0 or more" in refused([*train, "--damping", "nan"])
+    for number, said in ((0, "expected 1 point or more"), (10**12, "are free")):
+        line = refused(["distill-data", "sample", generator, "--per-class", number, *out])
+        assert f"--per-class {number}: " in line
+        assert said in line

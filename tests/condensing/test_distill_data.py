@@ -283,7 +283,7 @@ def test_refusals(home: Path, generator: Distilled, tmp_path: Path) -> None:
     sample(generator.path, tmp_path / "points", 3)
     with pytest.raises(InputError, match=r"--per-class: .*points holds its points already"):
         train(tmp_path / "points", out, per_class=3)
-    with pytest.raises(InputError, match=r"damping -1: expected 0 or more"):
+    with pytest.raises(InputError, match=r"--damping -1: expected a finite number, 0 or more"):
         train(tmp_path / "points", out, damping=-1)
     assert not out.exists()
     assert not list(tmp_path.glob(".*"))

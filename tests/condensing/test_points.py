@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from crossfade.condensing.points import Points, budget, read_points, write_points
 from crossfade.errors import InputError
@@ -16,7 +17,7 @@ def test_budgets_by_hand() -> None:
     assert budget(10, [30, 10], "original").tolist() == [15, 5]
     assert budget(1, [1000, 1], "original").tolist() == [1, 1]
     assert budget(2, [997, 1, 2], "original").tolist() == [4, 1, 1]
-    with pytest.raises(InputError, match="per class: expected 1 point or more, received 0"):
+    with pytest.raises(InputError, match="--per-class 0: expected 1 point or more"):
         budget(0, [1, 2], "balanced")
 
 
@@ -52,3 +53,9 @@ def test_what_is_no_file_of_points_is_refused(tmp_path: Path) -> None:
     write_points(tmp_path / "nan", bad)
     with pytest.raises(InputError, match="no finite row and class of every point"):
         read_points(tmp_path / "nan")
+
+
+def test_weights_of_something_else_are_no_points(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"model.safetensors: is no points file; expected a file of `crossfade"):
+        read_points(tmp_path / "model.safetensors")

@@ -191,7 +191,7 @@ def test_refusals() -> None:
         task(), items(many, [*groups, "g3"], splits)
     )
     assert "m.csv: only one class to train on, 'a'; expected two or more" in refusal(task(), items(["a"] * 20))
-    assert "m.csv: class 'c' of '19.wav' is tested, but no clip of it is trained on" in refusal(
+    assert "class 'c' of '19.wav' is tested, but no clip of it is trained on: there are 1 in 1 groups" in refusal(
         task(), items([*many[:-1], "c"], None, splits)
     )
     slots = [("on", "lamp"), ("off", "lamp")] * 9 + [("on", "lamp"), ("off", "radio")]

@@ -1,5 +1,6 @@
 """crossfade distill-data fit, sample, train, evaluate"""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,11 +38,17 @@ File = Annotated[Path, Option("--output", "-o", metavar="FILE", help="Where the 
 Results = Annotated[
     Path, Option("--output", "-o", metavar="FILE", help="The results file; a run that was killed goes on from it.")
 ]
-PerClass = Annotated[int, Option(min=1, metavar="N", help="Points of each class.")]
+PerClass = Annotated[int, Option(metavar="N", help="Points of each class.")]
 Prior = Annotated[
     Literal["balanced", "original"],
     Option(help="Every class alike, or as many in all, divided as the real clips are."),
 ]
+
+NAMED = 3
+"""Clips that could not be used and are named in a summary."""
+
+MEASURABLE = 10_000
+"""Points from which on the time that they took says how many a second are made."""
 
 TABLE = ("points", "per class", "prior", "bytes", "UAR", "against the full set", "groups %", "membership", "coverage")
 
@@ -117,12 +124,28 @@ def _worth(made: "Distilled") -> tuple[list[str], list[list[str]]]:
 def _told(made: "Distilled") -> str:
     """In words: which generator was kept, what it weighs, and whether training went well."""
     training, data = made.record["training"], made.record["data"]
+    start = "" if training["kept"] else ", the start: training made it no better on validation clips"
     said = (
-        f"Kept: update {training['kept']:,} of {training['steps']:,}. The generator takes {made.nbytes:,} bytes, the "
-        f"features of its {data['train']:,} training clips {data['feature_bytes']:,}."
+        f"Kept: update {training['kept']:,} of {training['steps']:,}{start}. The generator takes {made.nbytes:,} "
+        f"bytes, the features of its {data['train']:,} training clips {data['feature_bytes']:,}."
     )
-    ended = f"\nTraining collapsed and was ended: {training['collapsed']}." if training["collapsed"] else ""
-    return f"{said}{ended}\nWritten to {made.path}."
+    settings = made.record["settings"]
+    most, ended = settings["gan_steps"] + settings["distil_steps"], ""
+    if training["collapsed"]:
+        ended = f"\nTraining collapsed and was ended: {training['collapsed']}."
+    elif training["steps"] < most:
+        ended = f"\nTraining ended at update {training['steps']:,} of at most {most:,}: no look was better for long "
+        ended += f"(patience={settings['patience']})."
+    return f"{said}{_left_out(data['skipped'])}{ended}\nWritten to {made.path}."
+
+
+def _left_out(skipped: Sequence[Mapping[str, str]]) -> str:
+    """The clips that could not be used, the first by name; the card has all."""
+    if not skipped:
+        return ""
+    first = "; ".join(f"{one['clip']}: {one['reason']}" for one in skipped[:NAMED])
+    more = f"; {len(skipped) - NAMED:,} more are on the card" if len(skipped) > NAMED else ""
+    return f"\nClips that could not be used: {len(skipped):,} ({first}{more})."
 
 
 @distill_data.command()
@@ -147,7 +170,10 @@ def sample(
     from crossfade.condensing import sample as make
 
     made = make(generator, output, per_class, prior=prior, seed=seed, overwrite=overwrite)
-    show(made, quiet=quiet, as_json=as_json)
+    told = made.to_dict()
+    if made.points < MEASURABLE:
+        del told["points_per_second"]
+    show(made, told, quiet=quiet, as_json=as_json)
 
 
 @distill_data.command()
@@ -155,7 +181,7 @@ def train(
     source: Annotated[Path, Argument(metavar="POINTS|GENERATOR", help="What `sample` or `fit` wrote.")],
     output: Output,
     per_class: Annotated[
-        int | None, Option(min=1, metavar="N", help="Points of each class of a generator.  [default: 50]",
+        int | None, Option(metavar="N", help="Points of each class of a generator.  [default: 50]",
                            show_default=False),
     ] = None,
     prior: Annotated[
@@ -164,7 +190,7 @@ def train(
     ] = None,
     damping: Annotated[
         float | None,
-        Option(min=0, metavar="X", help="Weight of the squared weights.  [default: the generator's]",
+        Option(metavar="X", help="Weight of the squared weights.  [default: the generator's]",
                show_default=False),
     ] = None,
     seed: Annotated[

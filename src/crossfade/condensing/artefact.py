@@ -1,5 +1,6 @@
 """The folder that a generator travels in: config, weights of 8 bits, a record of how it was made, a card."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from crossfade.condensing.gan import Generator
@@ -18,11 +18,15 @@ from crossfade.condensing.noise import even_noise
 from crossfade.condensing.points import Points, Prior, budget
 from crossfade.encoders.sidecars import CONFIG, read_json
 from crossfade.errors import InputError
+from crossfade.memory import require_memory
 
 KIND = "crossfade-feature-generator"
 WEIGHTS, RECORD = "model.safetensors", "crossfade.json"
 BLOCK = 8192
 """Points that are made at a time: they stay in the processor's cache."""
+
+BYTES_OF_NOISE = 28
+"""That a channel of a point's noise takes at most, while it is evened out in float64."""
 
 SIZES = ("noise", "hidden", "width", "classes")
 
@@ -47,11 +51,22 @@ class Distilled:
         """What its weights take on disk."""
         return (self.path / WEIGHTS).stat().st_size
 
+    @property
+    def point_bytes(self) -> int:
+        """What a point and its class take."""
+        return 4 * self.generator.width + 8
+
     def sample(self, per_class: int, prior: Prior = "balanced", *, seed: int = 0) -> Points:
         """Points of every class in the encoder's own units, class after class; the same seed gives the same points.
 
-        Of a larger budget the first points of all are not those of a smaller one.
+        Of a larger budget the first points of all are not those of a smaller one. Raises InputError for less than one
+        point, and, before any is made, for more than memory has room for.
         """
+        count, noise = per_class * len(self.names), self.generator.noise
+        require_memory(
+            count * (2 * self.point_bytes + BYTES_OF_NOISE * noise),
+            f"--per-class {per_class}: {count:,} points need",
+        )
         sizes = budget(per_class, self.counts, prior)
         classes = torch.arange(len(self.names)).repeat_interleave(sizes)
         about = {
@@ -89,7 +104,7 @@ def write_weights(folder: Path, generator: Generator, material: Material) -> Non
     config["names"], config["counts"] = list(material.names), material.sizes.tolist()
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     tensors = _packed(generator) | {"mean": material.mean.contiguous(), "deviation": material.deviation.contiguous()}
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    (folder / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
 
 
 def _packed(generator: Generator) -> dict[str, Tensor]:
@@ -113,23 +128,22 @@ def _unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_generator(path: str | Path) -> Distilled:
-    """The generator in a folder. Raises InputError for a folder that is none, or whose weights do not fit."""
+    """The generator in a folder. Raises InputError for a folder that is none, and for a file that is not as written."""
     folder = Path(path)
     wanted = "expected a folder of `crossfade distill-data fit`"
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; expected a generator's folder, as `crossfade distill-data fit` writes")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {wanted}")
     config = read_document(folder, CONFIG, wanted)
     if config.get("model_type") != KIND:
-        raise InputError(f"{folder}: model_type {config.get('model_type')!r} is no generator; {wanted}")
+        raise InputError(f"{folder / CONFIG}: model_type {config.get('model_type')!r} is no generator; {wanted}")
     record = read_document(folder, RECORD, wanted)
-    try:
-        tensors = load_file(folder / WEIGHTS)
-        mean, deviation = tensors.pop("mean"), tensors.pop("deviation")
-        generator = Generator(*(config[name] for name in SIZES))
-        generator.load_state_dict(_unpacked({name: tensors[name] for name in (*generator.state_dict(), "steps")}))
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:120]
-        raise InputError(f"{folder}: weights and config do not fit ({said}); {wanted}") from None
+    tensors = _weights(folder, record, wanted)
+    mean, deviation = tensors.pop("mean"), tensors.pop("deviation")
+    _require_sizes(folder / CONFIG, config, tensors)
+    generator = Generator(*(config[name] for name in SIZES))
+    generator.load_state_dict(_unpacked({name: tensors[name] for name in (*generator.state_dict(), "steps")}))
     return Distilled(
         path=folder,
         generator=generator.eval().requires_grad_(False),
@@ -139,6 +153,40 @@ def read_generator(path: str | Path) -> Distilled:
         counts=tuple(config["counts"]),
         record=record,
     )
+
+
+def _weights(folder: Path, record: Mapping[str, Any], wanted: str) -> dict[str, Tensor]:
+    """The tensors of a generator. InputError unless they are, to the byte, those that its record is about."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder}: no {WEIGHTS} in it; {wanted}")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.get("sha256"):
+        raise InputError(
+            f"{path}: damaged or replaced: expected SHA-256 {record.get('sha256')} ({RECORD} has it), received {found} "
+            f"of {len(content):,} bytes; copy the folder again, or fit again"
+        )
+    return load(content)
+
+
+def _require_sizes(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """InputError where a config names other sizes than the weights have, or other than one name and count a class."""
+    (width, noise), (classes, hidden) = tensors["linear.weight"].shape, tensors["condition.weight"].shape
+    held = {"noise": noise, "hidden": hidden, "width": width, "classes": classes}
+    told = {name: config.get(name) for name in SIZES}
+    for name, kind in (("names", str), ("counts", int)):
+        entries: Any = config.get(name)
+        held[name] = classes
+        right = isinstance(entries, list) and all(type(entry) is kind for entry in entries)
+        told[name] = len(entries) if right else entries
+    for name, value in told.items():
+        if type(value) is not int or value != held[name]:
+            unit = "" if name in SIZES else " entries"
+            raise InputError(
+                f"{path}: {name}: expected {held[name]}{unit}, as in {WEIGHTS}, received {value!r:.60}; copy the "
+                "folder again, or fit again"
+            )
 
 
 def read_document(folder: Path, name: str, wanted: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def card(record: Mapping[str, Any]) -> str:
         _table(["", ""], _facts(record)),
         "## Classes",
         _table(["class", "clips"], [[name, f"{count:,}"] for name, count in record["classes"].items()]),
+        *_skipped(data["skipped"]),
         "## Worth",
         f"Recall, mean over classes, of a classifier trained on points and tested on {data['test']:,} clips that "
         "neither met:",
@@ -77,6 +78,15 @@ def _facts(record: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+def _skipped(clips: Sequence[Mapping[str, str]]) -> list[str]:
+    if not clips:
+        return []
+    return [
+        "Clips that could not be used:",
+        _table(["clip", "reason"], [[one["clip"], one["reason"]] for one in clips]),
+    ]
+
+
 def _row(one: Mapping[str, Any]) -> list[str]:
     low, high = one["interval"]
     groups = one["leakage"]["groups"]
@@ -94,9 +104,11 @@ def _row(one: Mapping[str, Any]) -> list[str]:
 
 
 def _training(training: Mapping[str, Any]) -> str:
+    start = "" if training["kept"] else " (the untrained start)"
     said = (
-        f"Training: {training['steps']:,} updates, the generator of update {training['kept']:,} kept, whose points "
-        f"taught {training['valid']:.1f} % recall on validation clips (real clips: {training['valid_of_real']:.1f} %)."
+        f"Training: {training['steps']:,} updates; kept is the generator of update {training['kept']:,}{start}, whose "
+        f"points taught {training['valid']:.1f} % recall on validation clips (real clips: "
+        f"{training['valid_of_real']:.1f} %)."
     )
     return f"{said} It ended early: {training['collapsed']}." if training["collapsed"] else said
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from threading import Event
@@ -34,6 +35,7 @@ from crossfade.probing.results import (
     require_free,
     save_results,
 )
+from crossfade.probing.schema import Dataset
 from crossfade.probing.significance import estimate, t_interval
 from crossfade.progress import SILENT, Progress
 
@@ -151,15 +153,10 @@ def evaluate(
         seed=record["seed"],
         device=device,
         cache=cache,
+        accept=partial(_require_same_data, own),
         progress=progress,
     )
     require_same_encoder(heard, record["encoder"], record["layer"], own.path)
-    if heard.dataset.sha256 != record["data"]["sha256"]:
-        raise InputError(
-            f"{own.path}: was fitted on other clips, labels or folds ({record['data']['task']}, "
-            f"{record['data']['sha256'][:8]}) than these ({heard.dataset.task.name}, {heard.dataset.sha256[:8]}), some "
-            "of which it may have met; give those that it was fitted on"
-        )
     numbers = [record["data"]["fold"]] if folds == "own" else range(len(heard.dataset.folds))
     for number in numbers:
         heard.material(number)  # what cannot be is refused before time is spent
@@ -171,6 +168,17 @@ def evaluate(
     save_results(output, made.results, overwrite=overwrite, more={"distilled": told})
     shutil.rmtree(Work(output).folder, ignore_errors=True)
     return made
+
+
+def _require_same_data(own: Distilled, dataset: Dataset) -> None:
+    """InputError where a generator would be tested on other clips than those it was fitted on, or so divided."""
+    data = own.record["data"]
+    if dataset.sha256 != data["sha256"]:
+        raise InputError(
+            f"{own.path}: was fitted on other clips, labels or folds ({data['task']}, {data['sha256'][:8]}) than these "
+            f"({dataset.task.name}, {dataset.sha256[:8]}), some of which it may have met; give those that it was "
+            "fitted on"
+        )
 
 
 def _measured(

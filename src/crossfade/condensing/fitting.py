@@ -167,7 +167,7 @@ def about_data(heard: Heard, material: Material, number: int) -> dict[str, Any]:
         "train": len(fold.train),
         "valid": len(fold.valid),
         "test": len(fold.test),
-        "skipped": len(heard.skipped),
+        "skipped": [{"clip": name, "reason": reason} for name, reason in heard.left_out],
         "feature_bytes": material.rows.nbytes,
         "sound_bytes": bytes_on_disk(heard.dataset, fold.train),
     }

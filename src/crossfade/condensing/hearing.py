@@ -1,6 +1,6 @@
 """A labelled data set as one encoder hears it: one vector a clip, its class, its group, and who must not meet whom."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,10 +48,13 @@ class Heard:
 
     def fold(self, number: int) -> Fold:
         """A fold without clips that could not be heard. Raises InputError where there is none of that number."""
-        folds = self.dataset.folds
-        if not 0 <= number < len(folds):
-            raise InputError(f"{self.dataset.task.name}: fold {number}: expected 0 to {len(folds) - 1}")
-        return Fold(*(self._kept(side) for side in (folds[number].train, folds[number].valid, folds[number].test)))
+        fold = fold_of(self.dataset, number)
+        return Fold(*(self._kept(side) for side in (fold.train, fold.valid, fold.test)))
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Every clip that could not be heard, and why."""
+        return [(self.dataset.items[clip].id, reason) for clip, reason in self.skipped.items()]
 
     def _kept(self, indices: Tensor) -> Tensor:
         return indices[[clip not in self.skipped for clip in indices.tolist()]] if self.skipped else indices
@@ -74,12 +77,14 @@ def hear(
     device: str = "auto",
     cache: str | Path | None = None,
     licence: str | None = None,
+    accept: Callable[[Dataset], None] | None = None,
     progress: Progress = SILENT,
 ) -> Heard:
     """Features of a task's clips, from the cache of `crossfade probe` where they are there.
 
-    layer: the mean of all layers, or one by its number (0 enters the transformer). Raises InputError for a task that is
-    no classification, a layer that there is not, and as `open_upstream`, `load_dataset` and `extract` do.
+    layer: the mean of all layers, or one by its number (0 enters the transformer). accept: gets the data, with its
+    final hash, before any of it is heard. Raises InputError for a task that is no classification, a layer that there is
+    not, and as `accept`, `open_upstream`, `load_dataset` and `extract` do.
     """
     asked = load_task(task)
     if asked.kind != "classification":
@@ -87,6 +92,8 @@ def hear(
     dataset = load_dataset(asked, data, seed=seed)
     hashes = sound_hashes([item.audio for item in dataset.items])
     dataset = replace(dataset, sha256=digest([dataset.sha256, hashes]))
+    if accept:
+        accept(dataset)
     upstream = open_upstream(model, device)
     if layer != "mean" and not 0 <= layer < upstream.layers:
         raise InputError(f"layer {layer}: {upstream.name} has 0 to {upstream.layers - 1}; or give 'mean'")
@@ -101,6 +108,13 @@ def hear(
         licence=licence or stated_licence(asked),
         upstream=upstream,
     )
+
+
+def fold_of(dataset: Dataset, number: int) -> Fold:
+    """A fold by its number. Raises InputError where there is none."""
+    if not 0 <= number < len(dataset.folds):
+        raise InputError(f"{dataset.task.name}: fold {number}: expected 0 to {len(dataset.folds) - 1}")
+    return dataset.folds[number]
 
 
 def one_layer(means: Tensor, layer: Layer) -> Tensor:

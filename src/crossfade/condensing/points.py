@@ -41,7 +41,7 @@ def budget(per_class: int, sizes: Sequence[int], prior: Prior) -> Tensor:
     the sum is kept (largest remainder). Raises InputError for less than one.
     """
     if per_class < 1:
-        raise InputError(f"per class: expected 1 point or more, received {per_class}")
+        raise InputError(f"--per-class {per_class}: expected 1 point or more")
     if prior == "balanced":
         return torch.full((len(sizes),), per_class)
     free = (per_class - 1) * len(sizes)  # beyond the one that each has
@@ -79,7 +79,9 @@ def read_points(path: str | Path) -> Points:
         names = tuple(about.pop("classes"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {wanted}") from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except KeyError:
+        raise InputError(f"{path}: is no points file; {wanted}") from None
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}); {wanted}") from None
     if features.ndim != 2 or classes.shape != features.shape[:1] or not features.isfinite().all():
         raise InputError(f"{path}: features {tuple(features.shape)} and classes {tuple(classes.shape)} that are no "

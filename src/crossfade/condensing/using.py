@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from crossfade import __version__
@@ -16,8 +17,9 @@ from crossfade.condensing.artefact import RECORD, WEIGHTS, read_document, read_g
 from crossfade.condensing.classifier import Classifier, fit_classifiers
 from crossfade.condensing.points import Points, Prior, read_points, write_points
 from crossfade.encoders.sidecars import CONFIG
-from crossfade.encoders.writer import output_folder
+from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError
+from crossfade.probing.results import require_free
 
 KIND = "crossfade-feature-classifier"
 PARTS = ("mean", "deviation", "weights", "bias")
@@ -70,9 +72,15 @@ def sample(
     """Make points of a generator and write them as safetensors: `features` (points, width), `classes` (points,).
 
     per_class: of each where the prior is balanced; "original" divides as many in all as the real clips are divided.
-    Raises InputError: no generator, less than one point, an existing output without `overwrite`.
+    Raises InputError: no generator, less than one point, more than disk or memory has room for, an existing output
+    without `overwrite`.
     """
+    require_free(output, overwrite=overwrite)
     own = read_generator(generator)
+    try:
+        require_space(Path(output).absolute().parent, per_class * len(own.names) * own.point_bytes)
+    except InputError as error:
+        raise InputError(f"--per-class {per_class}: {error}") from None
     started = perf_counter()
     points = own.sample(per_class, prior, seed=seed)
     seconds = perf_counter() - started
@@ -96,12 +104,13 @@ def train(
 
     per_class (50), prior (balanced) and seed (0) are for a generator alone. damping: by default the one that was best
     on validation clips when the generator was fitted. Raises InputError: neither points nor a generator, options that
-    points cannot heed, a damping below 0, points of one class, an existing output without `overwrite`.
+    points cannot heed, a damping that is below 0 or not finite, points of one class, an existing output without
+    `overwrite`.
     """
     points = _points(Path(source), per_class, prior, seed)
     damping = points.about["damping"] if damping is None else damping
-    if damping < 0:
-        raise InputError(f"damping {damping:g}: expected 0 or more")
+    if not (isfinite(damping) and damping >= 0):
+        raise InputError(f"--damping {damping:g}: expected a finite number, 0 or more")
     if int((points.classes.bincount() > 0).sum()) < 2:
         raise InputError(f"{source}: points of one class only; expected two classes or more")
     (found,) = fit_classifiers(points.features, points.classes, len(points.names), (damping,))
@@ -110,7 +119,8 @@ def train(
         config = {"model_type": KIND, "classes": list(points.names), "damping": damping}
         (draft / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         (draft / RECORD).write_text(json.dumps({"crossfade": __version__, **about}, indent=2) + "\n")
-        save_file({name: getattr(found, name).contiguous() for name in PARTS}, draft / WEIGHTS, {"format": "pt"})
+        tensors = {name: getattr(found, name).contiguous() for name in PARTS}
+        (draft / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
     return Trained(Path(output), found, points.names, about)
 
 

@@ -192,10 +192,12 @@ def _check(task: Task, items: Sequence[Item], fold: Fold, where: str) -> None:
         known = {answer for item in sides["train"] for answer in _answers(item)}
         new = ((item, answer) for item in sides["test"] for answer in _answers(item) if answer not in known)
         if found := next(new, None):
-            item, (_, missing) = found
+            item, answer = found
+            own = [one for one in items if answer in _answers(one)]
             raise InputError(
-                f"{where}: class '{missing}' of '{item.id}' is tested, but no clip of it is trained on; "
-                "expected clips of every class, and of two groups or more, to train on"
+                f"{where}: class '{answer[1]}' of '{item.id}' is tested, but no clip of it is trained on: there are "
+                f"{len(own)} in {len(set(_groups(own)))} groups; expected two groups or more, on both sides: give it "
+                "more clips, or leave the class out"
             )
 
 

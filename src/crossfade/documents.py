@@ -33,6 +33,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; expected a YAML file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # Not the line itself, which may hold a key.
+        raise InputError(f"{path}: not valid YAML ({where}{error.problem})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict | None):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from crossfade import __version__
 from crossfade.condensing.artefact import Distilled, read_generator, rounded
 from crossfade.condensing.costs import Training, training_of
-from crossfade.condensing.fitting import begun, make_bench
+from crossfade.condensing.fitting import make_bench
 from crossfade.condensing.hearing import Heard, hear, require_same_encoder
 from crossfade.condensing.points import Prior
 from crossfade.condensing.rivals import FULL
@@ -21,6 +21,7 @@ from crossfade.condensing.training import fit_generator
 from crossfade.condensing.trial import Row, measure, rows_of
 from crossfade.distillation.checkpoints import Work
 from crossfade.errors import InputError
+from crossfade.locks import leaving_nothing
 from crossfade.parallel import side_by_side
 from crossfade.probing.compare import Difference, compare
 from crossfade.probing.measure import versions
@@ -220,7 +221,7 @@ def _measured(
         work.write_json(fit.file, found)
         return found
 
-    with begun(work, identity, overwrite=overwrite):
+    with leaving_nothing(work.folder), work.begin(identity, overwrite=overwrite):
         done = side_by_side(one, fits, stop=stop)
         return list(progress.track(done, total=len(fits), description="fits"))
 

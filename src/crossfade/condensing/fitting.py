@@ -3,8 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -26,7 +25,7 @@ from crossfade.condensing.trial import Bench, bench_of, measure, rows_of
 from crossfade.distillation.checkpoints import Work
 from crossfade.documents import validated
 from crossfade.encoders.writer import output_folder
-from crossfade.errors import InputError
+from crossfade.locks import leaving_nothing
 from crossfade.parallel import side_by_side
 from crossfade.probing.metrics import METRICS
 from crossfade.probing.results import Scored
@@ -93,7 +92,7 @@ def fit(
             "settings": asked.model_dump(),
         }
         started = perf_counter()
-        with begun(work, identity, overwrite=overwrite):
+        with leaving_nothing(work.folder), work.begin(identity, overwrite=overwrite):
 
             def train(number: int) -> Fitted:
                 return fit_generator(material, asked, number, work=work, progress=progress, stop=stop)
@@ -102,19 +101,6 @@ def fit(
         write(draft, heard, material, fitted, identity, perf_counter() - started)
     shutil.rmtree(work.folder, ignore_errors=True)
     return read_generator(output)
-
-
-@contextmanager
-def begun(work: Work, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
-    """As `Work.begin`; and what is refused inside leaves no work folder that was not there before."""
-    there = work.folder.exists()
-    try:
-        with work.begin(identity, overwrite=overwrite):
-            yield
-    except InputError:
-        if not there:
-            shutil.rmtree(work.folder, ignore_errors=True)
-        raise
 
 
 def write(

@@ -43,7 +43,7 @@ class Work:
         does where a training of this folder is running.
         """
         known = self.folder.exists()
-        with held(self.folder, "training"):
+        with held(self.folder, "another training of this output is running"):
             path = self.folder / "run.json"
             difference = known and first_difference(_read(path) or {}, json.loads(json.dumps(identity)))
             if difference and not overwrite:

@@ -1,6 +1,7 @@
 """Looks at a model while it learns: the best one is kept, and there may be an end."""
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from crossfade.distillation.checkpoints import Work
 JOURNAL = "watch.json"
 
 
-class Looks:
+class Looks(ABC):
     """Judges what `write` puts into a folder.
 
     `watch.json` in the training's folder lists the looks: step, mean, and every score, the higher the better.
@@ -55,9 +56,9 @@ class Looks:
             return False
         return len(means) - 1 - means.index(max(means)) >= self.patience
 
+    @abstractmethod
     def _scores(self, folder: Path, cache: Path) -> Iterator[tuple[str, float]]:
         """Scores of the model in `folder` by name; `cache` is gone afterwards."""
-        raise NotImplementedError
 
     def _keep(self, folder: Path, step: int) -> None:
         kept = self._folder({"step": step})

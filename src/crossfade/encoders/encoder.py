@@ -230,12 +230,7 @@ class EncoderWriter:
             parts = {name: tensor}
         for part, value in parts.items():
             dtype = self.infos[part].dtype
-            # NaN fails the comparison too.
-            if value.is_floating_point() and not (most := value.abs().amax()) <= torch.finfo(dtype).max:
-                raise InputError(
-                    f"tensor {part} would hold {float(most):.3g}, which {str(dtype).removeprefix('torch.')} cannot: "
-                    "give smaller weights, or a wider dtype"
-                )
+            _require_fits(part, value, dtype)
             self.writer.write(part, value.to(dtype))
 
     def copy(self, encoder: Encoder, name: str) -> None:
@@ -252,3 +247,16 @@ class EncoderWriter:
         with self.writer:
             for name, tensor in tensors:
                 self.write(name, tensor)
+
+
+def _require_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
+    """InputError where `dtype` cannot hold a value, or one is NaN."""
+    if not value.is_floating_point():
+        return
+    low, high = value.aminmax()  # one pass, without a copy; NaN comes through
+    most = torch.maximum(-low, high)
+    if not most <= torch.finfo(dtype).max:
+        raise InputError(
+            f"tensor {name} would hold {float(most):.3g}, which {str(dtype).removeprefix('torch.')} cannot: give "
+            "smaller weights, or a wider dtype"
+        )

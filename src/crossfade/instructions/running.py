@@ -234,18 +234,25 @@ def ask_all(model: Model, items: Iterable[Item], concurrency: int, batch: int) -
 
 
 def as_done(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """`work(item)` in `workers` threads, in the order in which they end; one item more than that is taken ahead."""
+    """`work(item)` in `workers` threads, in the order in which they end; one item more than that is taken ahead.
+
+    Of those that are found ended at once, an error comes last: what the others gave is not lost.
+    """
     pool = ThreadPoolExecutor(workers, "crossfade-ask")
     waiting: set[Future[R]] = set()
+
+    def ended() -> Iterator[R]:
+        nonlocal waiting
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        yield from (one.result() for one in sorted(done, key=lambda one: one.exception() is not None))
+
     try:
         for item in items:
             waiting.add(pool.submit(work, item))
             if len(waiting) > workers:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (one.result() for one in done)
+                yield from ended()
         while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (one.result() for one in done)
+            yield from ended()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -4,13 +4,13 @@
 order, once everything was asked; `costs.json` is what it took.
 """
 
-import fcntl
 import json
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, JsonValue, ValidationError
 from crossfade.documents import Strict, first_difference, first_fault
 from crossfade.errors import InputError
 from crossfade.instructions.benchmark import Instance, Kind
+from crossfade.locks import held
 from crossfade.probing.results import write_file
 
 SCHEMA = 1
@@ -215,6 +216,7 @@ class Journal:
     folder: Path
     places: dict[Key, int] = field(default_factory=dict)
     failed: set[Key] = field(default_factory=set)
+    _open: ExitStack = field(default_factory=ExitStack, repr=False)
     _file: int = -1
     _end: int = 0
     _unforced: int = 0
@@ -222,27 +224,20 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         path = self.folder / ANSWERS
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise InputError(
-                f"{self.folder}: this run is going on in another process; wait for it or stop it"
-            ) from None
-        try:
+        with ExitStack() as opened:
+            opened.enter_context(held(self.folder, "this run is going on in another process"))
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            opened.callback(os.close, self._file)
             for line in _lines(path):
                 self._note(line.answered, line.start)
                 self._end = line.start + line.bytes
-        except InputError:
-            os.close(self._file)
-            raise
-        os.ftruncate(self._file, self._end)  # a line that a killed run left torn
+            os.ftruncate(self._file, self._end)  # a line that a killed run left torn
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
+        with self._open:
+            os.fsync(self._file)
 
     def add(self, answered: Answered) -> None:
         """Write a line; it outlives this process at once, and the machine's failure after the next group."""

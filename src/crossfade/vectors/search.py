@@ -19,7 +19,7 @@ from crossfade import __version__
 from crossfade.encoders.encoder import Encoder
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError, nearest
-from crossfade.locks import held
+from crossfade.locks import held, leaving_nothing
 from crossfade.probing.exam import Exam, digest, set_exam
 from crossfade.probing.results import Result, save_results
 from crossfade.probing.schema import Dataset, Fold, Head
@@ -28,7 +28,7 @@ from crossfade.probing.splits import pairs
 from crossfade.progress import SILENT, Progress
 from crossfade.vectors.combine import combine, plan_sum
 from crossfade.vectors.operands import Operands, open_operands, require_some
-from crossfade.vectors.stage import Stage, leaving_nothing
+from crossfade.vectors.stage import Stage
 from crossfade.vectors.standing import MEAN, by_domain, check_score, validated
 
 Per = Literal["global", "part", "layer"]
@@ -121,7 +121,7 @@ def search(
     shown = _with_data(exam, validation_only)
     output = Path(output)
     work = output.resolve().with_name(f".{output.name}.work")
-    with output_folder(output, overwrite=overwrite) as draft, held(work, "search"):
+    with output_folder(output, overwrite=overwrite) as draft, held(work, "another search of this output is running"):
         with leaving_nothing(work):
             operands = open_operands(base, vectors, work, trust_base=trust_base)
             space = Space(operands, per, bounds, total)

@@ -1,14 +1,12 @@
 """Where encoders are measured one after the other: tasks laid out once, clips decoded once, nothing measured twice."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from crossfade.errors import InputError
 from crossfade.probing.cache import Cache
 from crossfade.probing.exam import Exam, digest
 from crossfade.probing.results import Result, read_partial
@@ -25,18 +23,6 @@ class Measured:
 
     results: list[Result]
     seconds: float
-
-
-@contextmanager
-def leaving_nothing(work: Path) -> Iterator[None]:
-    """What is refused inside leaves no folder `work` in which nothing was before."""
-    there = any(work.iterdir())
-    try:
-        yield
-    except InputError:
-        if not there:
-            shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 class Stage:

@@ -13,7 +13,7 @@ from crossfade.encoders.encoder import Encoder
 from crossfade.encoders.sidecars import read_json
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
-from crossfade.locks import held
+from crossfade.locks import held, leaving_nothing
 from crossfade.parallel import side_by_side
 from crossfade.probing.exam import Exam, set_exam
 from crossfade.probing.learners import Layers, ProtocolName
@@ -25,7 +25,7 @@ from crossfade.report.sweeps import write_sweep
 from crossfade.vectors.grid import Grid, Weights, grid_points, read_points
 from crossfade.vectors.mixing import ALONE, PAIR, Hearing, Job, Mixer, check_methods
 from crossfade.vectors.operands import open_operands, require_some
-from crossfade.vectors.stage import Measured, Stage, leaving_nothing
+from crossfade.vectors.stage import Measured, Stage
 from crossfade.vectors.standing import MEAN, Standing, check_score, front, standing
 
 RESULTS, RECORD, KEPT = "results.json", "sweep.json", "points"
@@ -137,7 +137,7 @@ def sweep(
     work = output.resolve().with_name(f".{output.name}.work")
     points = read_points(at, len(vectors), total) if at else grid_points(len(vectors), grid, step)
     others = [one for folder in beside for one in read_beside(Path(folder), exam, score)]
-    with output_folder(output, overwrite=overwrite) as draft, held(work, "sweep"):
+    with output_folder(output, overwrite=overwrite) as draft, held(work, "another sweep of this output is running"):
         with leaving_nothing(work):
             operands = open_operands(base, vectors, work, trust_base=trust_base)
             hearing = Hearing(list(audio), clips, seconds, seed, device)

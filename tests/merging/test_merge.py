@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
 import crossfade
+from crossfade.alignment import align
 from crossfade.encoders.encoder import open_encoder
 from crossfade.errors import InputError
-from crossfade.merging import merge
+from crossfade.merging import input_statistics, merge
 
 Pairs = Callable[[str], tuple[Path, Path]]
 
@@ -157,9 +158,10 @@ def test_regression_listens_to_both_domains(
     """On the clips it heard it is closer to both parents than the linear merge."""
     audio = {"reference_audio": sounds[0], "other_audio": sounds[1], "align": "none", "weight": 0.5}
     linear = merge(*hubert, tmp_path / "linear", **audio)
-    fitted = merge(*hubert, tmp_path / "fitted", method="regression", **audio)
-    once = merge(*hubert, tmp_path / "once", method="regression", parameters={"sequential": False}, **audio)
-    assert fitted.recipe["parameters"] == {"ridge": 0.1, "sequential": True, "convolutions": True}
+    climbing = {"sequential": True, "convolutions": True}
+    fitted = merge(*hubert, tmp_path / "fitted", method="regression", parameters=climbing, **audio)
+    once = merge(*hubert, tmp_path / "once", method="regression", **audio)
+    assert once.recipe["parameters"] == {"ridge": 0.1, "sequential": False, "convolutions": False}
     parents = [loaded(folder) for folder in hubert]
     models = [loaded(made.path) for made in (linear, once, fitted)]
     for domain, folder in enumerate(sounds):
@@ -169,6 +171,40 @@ def test_regression_listens_to_both_domains(
         errors = [float((model(wave).last_hidden_state - wanted).square().mean() / wanted.var()) for model in models]
         assert errors[2] < 0.5 * errors[0]
         assert errors[2] < errors[1]
+
+
+def test_statistics_heard_once_serve_every_weight(
+    hubert: tuple[Path, Path], sounds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    audio = {"reference_audio": sounds[0], "other_audio": sounds[1]}
+    found = align(*hubert, [*sounds], seed=3)
+    statistics = input_statistics(*hubert, *sounds, alignment=found)
+    for weight in (0.2, 0.9):
+        way = {"method": "regression", "alignment": found, "weight": weight, **audio}
+        fresh = merge(*hubert, tmp_path / f"fresh-{weight}", **way)
+        quick = merge(*hubert, tmp_path / f"quick-{weight}", statistics=statistics, **way)
+        assert_equal_weights(weights(loaded(quick.path)), weights(loaded(fresh.path)))
+        assert quick.recipe == fresh.recipe
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"clips": 1}, "statistics: clips: expected 1, received None; listen again for this merge"),
+        ({"align": "weights"}, "statistics: permutations: expected .*, received {}; listen again"),
+        ({"parameters": {"convolutions": True}}, "statistics: convolutions: expected True, received False"),
+        ({"parameters": {"sequential": True}}, "statistics serve regression in one pass, received regression with"),
+        ({"method": "linear"}, "statistics serve regression in one pass, received linear"),
+    ],
+)
+def test_statistics_of_something_else_are_refused(
+    hubert: tuple[Path, Path], sounds: tuple[Path, Path], tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    statistics = input_statistics(*hubert, *sounds)
+    way = {"method": "regression", "align": "none", "reference_audio": sounds[0], "other_audio": sounds[1], **changed}
+    with pytest.raises(InputError, match=message):
+        merge(*hubert, tmp_path / "out", statistics=statistics, **way)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_encoder_may_be_given_open(hubert: tuple[Path, Path], tmp_path: Path) -> None:

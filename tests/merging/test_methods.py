@@ -176,7 +176,7 @@ def test_a_method_leaves_its_inputs_alone_and_merges_twins_to_themselves(name: s
         ("task-arithmetic", True, {"scale": 1.0}),
         ("ties", True, {"density": 0.2, "scale": 1.0}),
         ("dare", True, {"drop": 0.9}),
-        ("regression", False, {"ridge": 0.1, "sequential": True, "convolutions": True}),
+        ("regression", False, {"ridge": 0.1, "sequential": False, "convolutions": False}),
     ],
 )
 def test_what_a_method_needs_comes_from_its_signature(name: str, needs_base: bool, settings: dict[str, Any]) -> None:
@@ -187,7 +187,7 @@ def test_what_a_method_needs_comes_from_its_signature(name: str, needs_base: boo
 
 def test_settings_overrule_defaults() -> None:
     assert find_method("ties").check_settings({"density": 1}) == {"density": 1, "scale": 1.0}
-    assert find_method("regression").check_settings({"sequential": False})["sequential"] is False
+    assert find_method("regression").check_settings({"sequential": True})["sequential"] is True
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_settings_overrule_defaults() -> None:
         ("ties", {"density": "half"}, "method ties: density = 'half', expected float such as 0.2"),
         ("ties", {"density": True}, "method ties: density = True, expected float such as 0.2"),
         ("ties", {"scale": math.nan}, "method ties: scale = nan, expected a finite number such as 1.0"),
-        ("regression", {"sequential": 1}, "method regression: sequential = 1, expected bool such as True"),
+        ("regression", {"sequential": 1}, "method regression: sequential = 1, expected bool such as False"),
         ("regression", {"ridge": math.inf}, "method regression: ridge = inf, expected a finite number such as 0.1"),
     ],
 )

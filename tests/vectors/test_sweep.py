@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 from grown import student_of
+from safetensors.torch import load_file
 from started import started, wait_for
 from tones import tones
 
+from crossfade.alignment import align
 from crossfade.encoders.encoder import open_encoder
+from crossfade.encoders.families import POINTS
 from crossfade.errors import InputError
+from crossfade.merging import input_statistics, merge
 from crossfade.probing import run as run_module
 from crossfade.probing.results import Result, load_results
-from crossfade.vectors import combine, open_vector, sweep
+from crossfade.vectors import combine, mixing, open_vector, sweep
 from crossfade.vectors import stage as stage_module
 from crossfade.vectors.sweep import Sweep
 
@@ -144,6 +149,34 @@ def test_killed_and_taken_up(family: Family, tasks: list[Path], tmp_path: Path) 
     )
     assert told(resumed.results) == told(peaceful.results)
     assert {path.name for path in tmp_path.iterdir()} == {"killed", "peace"}
+
+
+@pytest.mark.parametrize(("sequential", "times"), [(False, 1), (True, 0)])
+def test_a_regression_listens_once_for_all_weights(
+    family: Family, tasks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sequential: bool, times: int
+) -> None:
+    """And has the weights of a merge that listened for itself."""
+    listened: list[Any] = []
+
+    def listen(*given: Any, **options: Any) -> Any:
+        listened.append(given)
+        return input_statistics(*given, **options)
+
+    monkeypatch.setattr(mixing, "input_statistics", listen)
+    audio = [tiny.sounds(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    students, way = (family["speech"], family["music"]), {"sequential": sequential}
+    at, more = ["0.75,0.25", "0.5,0.5"], {"methods": ["regression"], "audio": audio, "keep": True}
+    made = sweep(None, students, tmp_path / "swept", tasks=tasks, at=at, parameters={"regression": way}, **more)
+    assert len(listened) == times
+    heard = {"reference_audio": audio[0], "other_audio": audio[1]}
+    found = align(*students, audio, points=POINTS)
+    for weight, name in ((0.75, "0.75-0.25"), (0.5, "0.5-0.5")):
+        apart = merge(
+            *students, tmp_path / name, weight=weight, method="regression", parameters=way, alignment=found, **heard
+        )
+        kept = load_file(made.path / "points" / f"regression-{name}" / "model.safetensors")
+        for key, value in load_file(apart.path / "model.safetensors").items():
+            torch.testing.assert_close(kept[key], value, atol=1e-6, rtol=1e-5)
 
 
 def test_every_method_on_one_stage(swept: Sweep, family: Family, tasks: list[Path], tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from crossfade.encoders.plan import remarks
 from crossfade.encoders.sidecars import reconcile_vocabulary
 from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError, nearest
-from crossfade.merging.engine import DTYPES, Inputs, fitted_tensors, merged_tensors
+from crossfade.merging.engine import DTYPES, Inputs, fitted_tensors, listen, merged_tensors
 from crossfade.merging.layerwise import Listening
 from crossfade.merging.methods import LAYERWISE, METHODS, Method, find_method
 from crossfade.merging.record import write_record
 from crossfade.merging.shares import read_shares
+from crossfade.merging.statistics import InputStatistics
 from crossfade.progress import SILENT, Progress
 
 ALIGN = ("none", "weights", "correlation")
@@ -69,6 +70,7 @@ def merge(
     reference_audio: Sources | None = None,
     other_audio: Sources | None = None,
     alignment: str | Path | Alignment | None = None,
+    statistics: InputStatistics | None = None,
     base: str | Path | Encoder | None = None,
     dtype: str | None = None,
     repair: bool = False,
@@ -91,6 +93,8 @@ def merge(
         audio: what both models hear for the alignment. `reference_audio` and `other_audio` are heard too, and tell
             regression and `repair` which model is the authority on what.
         alignment: one made before, as an object or its folder, instead of a fresh one.
+        statistics: what `input_statistics` heard of these models, audio and draw, so that a regression at another
+            weight need not listen again.
         base: the common ancestor of both models, for task-arithmetic, ties and dare.
         dtype: "float32", "float16" or "bfloat16"; REFERENCE's by default.
         repair: bring the merged channels back to their parents' mean and deviation afterwards.
@@ -106,6 +110,8 @@ def merge(
     listening = Listening(listed(reference_audio), listed(other_audio), clips, seconds, seed, resolve_device(device))
     if method in LAYERWISE or repair:
         listening.require(f"method {method}" if method in LAYERWISE else "repair")
+    if statistics is not None and (method not in LAYERWISE or settings["sequential"]):
+        raise InputError(f"statistics serve regression in one pass, received {method} with {settings}; leave them out")
     heard = [*listed(audio), *listening.reference, *listening.other]
     way = way_to_align(align, alignment, inputs, listed(audio), heard)
     points = chosen_points(points, alignment)
@@ -117,7 +123,9 @@ def merge(
         found = _find(alignment, way, inputs, heard, points, listening, progress)
         permutations = found.permutations if found else {}
         if method in LAYERWISE or repair:
-            tensors = fitted_tensors(inputs, permutations, shares, chosen, settings, listening, repair, progress)
+            tensors = fitted_tensors(
+                inputs, permutations, shares, chosen, settings, listening, statistics, repair, progress
+            )
         else:
             tensors = merged_tensors(inputs, permutations, shares, chosen, settings, seed)
         _write(EncoderWriter(draft, inputs.reference, target, max_shard_size), tensors, inputs, progress)
@@ -146,6 +154,31 @@ def merge(
         described = write_record(draft, inputs, recipe, found, notes)
     size, taken = inputs.reference.layout.parameters, time.monotonic() - started
     return Merged(Path(output), recipe, described, found, tuple(notes), size, taken)
+
+
+def input_statistics(
+    reference: str | Path | Encoder,
+    other: str | Path | Encoder,
+    reference_audio: Sources,
+    other_audio: Sources,
+    *,
+    alignment: str | Path | Alignment | None = None,
+    convolutions: bool = False,
+    clips: int | None = None,
+    seconds: float = 5.0,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> InputStatistics:
+    """Listen once for regressions at many weights: what `merge` takes as `statistics`.
+
+    Arguments are those of `merge`; `convolutions` is the setting of that name. Raises InputError as it does.
+    """
+    inputs = Inputs(*open_compatible(reference, other))
+    listening = Listening(listed(reference_audio), listed(other_audio), clips, seconds, seed, resolve_device(device))
+    listening.require("input statistics")
+    found = _find(alignment, "none", inputs, [], (), listening, progress)
+    return listen(inputs, found.permutations if found else {}, listening, convolutions, progress)
 
 
 def _find(

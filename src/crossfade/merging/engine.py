@@ -1,5 +1,6 @@
 """Merging tensor by tensor: read, permute, merge, hand on; nothing is kept."""
 
+import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from crossfade.encoders.model import build_model, load_model, model_tensors
 from crossfade.errors import InputError
 from crossfade.merging.layerwise import Listening, draw_clips, fit_layers
 from crossfade.merging.methods import LAYERWISE, METHODS, Method
-from crossfade.merging.regression import rescale
+from crossfade.merging.regression import Solver, rescale
 from crossfade.merging.shares import Shares
+from crossfade.merging.statistics import InputStatistics, fit_at_once, hear
 from crossfade.parallel import side_by_side
 from crossfade.progress import Progress
 
@@ -74,6 +76,42 @@ def merged_tensors(
     return zip(inputs.reference.layout.tensors, side_by_side(merge, inputs.reference.layout.tensors), strict=True)
 
 
+def aligned_tensors(inputs: Inputs, permutations: Permutations) -> dict[str, Tensor]:
+    """All tensors of OTHER in REFERENCE's order."""
+    layout = inputs.other.layout.tensors
+    return {name: permute(inputs.other.read(name), spec, permutations) for name, spec in layout.items()}
+
+
+def listen(
+    inputs: Inputs, permutations: Permutations, listening: Listening, convolutions: bool, progress: Progress
+) -> InputStatistics:
+    """What flows into the linear layers of both parents on their own audio; the models are in memory here."""
+    reference, device = inputs.reference, listening.device
+    aligned = build_model(inputs.other, aligned_tensors(inputs, permutations), device)
+    clips = draw_clips(reference, inputs.other, listening)
+    heard = hear((load_model(reference, device), aligned), reference.layout, clips, convolutions, progress)
+    facts = listening_facts(inputs, permutations, listening, convolutions)
+    return InputStatistics(*heard, facts, tuple(listening.skipped))
+
+
+def listening_facts(
+    inputs: Inputs, permutations: Permutations, listening: Listening, convolutions: bool
+) -> dict[str, Any]:
+    """All that decides what `listen` finds."""
+    moved = {point: hashlib.sha256(order.cpu().numpy().tobytes()).hexdigest() for point, order in permutations.items()}
+    return {
+        "reference": inputs.reference.sha256,
+        "other": inputs.other.sha256,
+        "permutations": moved,
+        "reference_audio": [str(one) for one in listening.reference],
+        "other_audio": [str(one) for one in listening.other],
+        "clips": listening.clips,
+        "seconds": listening.seconds,
+        "seed": listening.seed,
+        "convolutions": convolutions,
+    }
+
+
 def fitted_tensors(
     inputs: Inputs,
     permutations: Permutations,
@@ -81,28 +119,52 @@ def fitted_tensors(
     method: Method,
     settings: Mapping[str, Any],
     listening: Listening,
+    statistics: InputStatistics | None,
     repair: bool,
     progress: Progress,
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of a merge that listens: a layerwise method, or a tensor method with its statistics repaired.
 
-    A layerwise method starts from the linear merge. The models are in memory here.
+    A layerwise method starts from the linear merge.
     """
     layerwise = method.name in LAYERWISE
+    if statistics is not None:
+        statistics.require(listening_facts(inputs, permutations, listening, settings["convolutions"]))
+        listening.skipped.extend(statistics.skipped)
     start, start_settings = (METHODS["linear"], {}) if layerwise else (method, settings)
-    reference, layout, device = inputs.reference, inputs.reference.layout, listening.device
     tensors = dict(merged_tensors(inputs, permutations, shares, start, start_settings, listening.seed))
-    merged = build_model(reference, tensors, device)
-    theirs = inputs.other.layout.tensors.items()
-    aligned = {name: permute(inputs.other.read(name), spec, permutations) for name, spec in theirs}
-    parents = load_model(reference, device), build_model(inputs.other, aligned, device)
     if layerwise:
-        clips = draw_clips(reference, inputs.other, listening)
-        way = {key: settings[key] for key in ENGINE_SETTINGS}
         solver = partial(method.function, **{key: settings[key] for key in settings if key not in ENGINE_SETTINGS})
-        fit_layers(parents, merged, layout, clips, shares, solver, progress, **way)
+        if settings["sequential"]:
+            way = {"convolutions": settings["convolutions"]}
+            tensors = _climbed(inputs, permutations, tensors, shares, solver, listening, progress, **way)
+        else:
+            found = statistics or listen(inputs, permutations, listening, settings["convolutions"], progress)
+            own = {name: inputs.reference.read(name) for name in tensors}
+            parents = own, aligned_tensors(inputs, permutations)
+            fit_at_once(tensors, parents, found, shares, solver, progress)
     if repair:
-        clips = draw_clips(reference, inputs.other, listening)
-        fit_layers(parents, merged, layout, clips, shares, rescale, progress)
-    fitted = model_tensors(merged, reference)
-    return ((name, fitted[name].cpu()) for name in layout.tensors)
+        tensors = _climbed(inputs, permutations, tensors, shares, rescale, listening, progress)
+    return ((name, tensors[name]) for name in inputs.reference.layout.tensors)
+
+
+def _climbed(
+    inputs: Inputs,
+    permutations: Permutations,
+    tensors: Mapping[str, Tensor],
+    shares: Shares,
+    solver: Solver,
+    listening: Listening,
+    progress: Progress,
+    **way: bool,
+) -> dict[str, Tensor]:
+    """`tensors` after a way up the network, with three models in memory."""
+    reference, device = inputs.reference, listening.device
+    merged = build_model(reference, tensors, device)
+    parents = (
+        load_model(reference, device),
+        build_model(inputs.other, aligned_tensors(inputs, permutations), device),
+    )
+    clips = draw_clips(reference, inputs.other, listening)
+    fit_layers(parents, merged, reference.layout, clips, shares, solver, progress, **way)
+    return {name: tensor.cpu() for name, tensor in model_tensors(merged, reference).items()}

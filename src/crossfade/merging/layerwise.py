@@ -137,20 +137,22 @@ def fit_layers(
     solver: Solver,
     progress: Progress,
     *,
-    sequential: bool = True,
     convolutions: bool = True,
 ) -> None:
     """Replace the weights of `merged` in place, from the first convolution to the last transformer layer.
 
-    Without `sequential`, x is what the parents' own lower layers give: one pass over the audio, not one per stage, for
-    a merged model that does not know of its own errors. `convolutions` says whether the CNN is fitted too.
+    `convolutions` says whether the CNN is fitted too.
     """
     climb = _Climb(parents, merged, layout, clips, shares, solver)
-    stages: list[Callable[[], None]] = [partial(climb.fit_at_once, convolutions)]
-    if sequential:
-        stages = list(climb.stages(convolutions))
+    stages = list(climb.stages(convolutions))
     for stage in progress.track(stages, total=len(stages), description="fitting layers"):
         stage()
+
+
+def front(layout: Layout, convolutions: bool) -> list[str]:
+    """The linear layers below the transformer, bottom up, with those of the CNN or without."""
+    convs = range(len(layout.settings["conv_dim"])) if convolutions else ()
+    return [f"feature_extractor.conv_layers.{i}.conv" for i in convs] + ["feature_projection.projection"]
 
 
 class _Climb:
@@ -168,14 +170,9 @@ class _Climb:
         self.parents, self.merged, self.layout = parents, merged, layout
         self.clips, self.shares, self.solver = clips, shares, solver
 
-    def front(self, convolutions: bool) -> list[str]:
-        """The layers below the transformer, bottom up."""
-        convs = range(len(self.layout.settings["conv_dim"])) if convolutions else ()
-        return [f"feature_extractor.conv_layers.{i}.conv" for i in convs] + ["feature_projection.projection"]
-
     def stages(self, convolutions: bool) -> Iterator[Callable[[], None]]:
         """What is to be done, in order."""
-        for name in self.front(convolutions):
+        for name in front(self.layout, convolutions):
             yield partial(self.fit, [name], None)
         yield self.enter
         for layer in range(self.layout.settings["num_hidden_layers"]):
@@ -197,18 +194,6 @@ class _Climb:
             received = self._reach(self.merged, clip, layer, names, merged=True)
             for name, (_, y), (x, present) in zip(names, wanted, received, strict=True):
                 heard[clip.domain] += self._add(moments[name], name, clip, x, y - present)
-        self._solve(moments)
-
-    def fit_at_once(self, convolutions: bool) -> None:
-        """Fit every layer on what its parents' own lower layers give, in one pass."""
-        layers = range(self.layout.settings["num_hidden_layers"])
-        inside = [f"encoder.layers.{layer}.{name}" for layer in layers for stage in STAGES for name in stage]
-        names = self.front(convolutions) + inside
-        moments = {name: self._moments(name) for name in names}
-        for clip in self.clips:
-            flows = self._reach(self.parents[clip.domain], clip, None, names, merged=False)
-            for name, (x, y) in zip(names, flows, strict=True):
-                self._add(moments[name], name, clip, x, y - self._linear(name)(x))
         self._solve(moments)
 
     def enter(self) -> None:
@@ -266,13 +251,25 @@ class _Climb:
 def as_linear(module: nn.Module, received: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, float]:
     """Inputs (frames, in) and outputs (frames, out) of a linear layer, or of a convolution seen as one.
 
-    A convolution is sampled at up to CONV_FRAMES positions of each clip; the third value is how many positions each of
-    the frames stands for.
+    The third value is how many positions each of the frames stands for.
+    """
+    inputs, stands_for = frames_of(module, received)
+    if isinstance(module, nn.Conv1d):
+        outputs = outputs[:, :, _kept(outputs.shape[2], outputs.device)].transpose(1, 2)
+    return inputs, outputs.flatten(0, -2), stands_for
+
+
+def frames_of(module: nn.Module, received: Tensor) -> tuple[Tensor, float]:
+    """What a linear layer receives, (frames, in), and how many positions each frame stands for.
+
+    A convolution is one over patches, sampled at up to CONV_FRAMES positions of each clip.
     """
     if not isinstance(module, nn.Conv1d):
-        return received.flatten(0, -2), outputs.flatten(0, -2), 1.0
-    positions = outputs.shape[2]
-    kept = torch.linspace(0, positions - 1, min(positions, CONV_FRAMES), device=outputs.device).long()
-    patches = received.unfold(2, module.kernel_size[0], module.stride[0])[:, :, kept]
-    inputs = patches.transpose(1, 2).flatten(0, 1).flatten(1)
-    return inputs, outputs[:, :, kept].transpose(1, 2).flatten(0, 1), positions / len(kept)
+        return received.flatten(0, -2), 1.0
+    patches = received.unfold(2, module.kernel_size[0], module.stride[0])
+    kept = _kept(patches.shape[2], patches.device)
+    return patches[:, :, kept].transpose(1, 2).flatten(0, 1).flatten(1), patches.shape[2] / len(kept)
+
+
+def _kept(positions: int, device: torch.device) -> Tensor:
+    return torch.linspace(0, positions - 1, min(positions, CONV_FRAMES), device=device).long()

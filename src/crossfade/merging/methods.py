@@ -66,9 +66,9 @@ METHODS: dict[str, Method] = {}
 """Methods that merge tensor by tensor."""
 
 LAYERWISE = {
-    "regression": Method("regression", regression, {"ridge": 0.1, "sequential": True, "convolutions": True}),
+    "regression": Method("regression", regression, {"ridge": 0.1, "sequential": False, "convolutions": False}),
 }
-"""Methods that listen to audio and solve layer by layer (`crossfade.merging.layerwise`)."""
+"""Methods that listen to audio and solve layer by layer (`crossfade.merging.statistics`, `.layerwise`)."""
 
 
 def method(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:

@@ -34,6 +34,12 @@ class LayerMoments:
         size = into + 1
         return cls(torch.zeros(size, size, **options), torch.zeros(out, size, **options), torch.zeros(out, **options))
 
+    @classmethod
+    def of_change(cls, gram: Tensor, change: Tensor) -> "LayerMoments":
+        """Of a layer of which nothing is wanted but other weights: `change` (out, in + 1) is how far they are."""
+        cross = change @ gram
+        return cls(gram, cross, (cross * change).sum(1))
+
     def add(self, inputs: Tensor, errors: Tensor, weight: float) -> None:
         """Add frames: inputs (frames, in) and errors (frames, out), each counting `weight`."""
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)

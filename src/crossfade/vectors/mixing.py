@@ -13,8 +13,9 @@ from crossfade.audio.sources import Source
 from crossfade.encoders.encoder import Encoder
 from crossfade.encoders.families import POINTS, WITHOUT_RESIDUAL
 from crossfade.errors import InputError, nearest
-from crossfade.merging import merge
-from crossfade.merging.methods import VECTOR_METHODS
+from crossfade.merging import input_statistics, merge
+from crossfade.merging.methods import LAYERWISE, VECTOR_METHODS
+from crossfade.merging.statistics import InputStatistics
 from crossfade.probing.exam import digest
 from crossfade.probing.measure import model_name
 from crossfade.probing.upstreams import BESIDE, Upstream, beside, open_upstream
@@ -118,6 +119,7 @@ class Mixer:
     work: Path
     kept: Path | None = None
     lock: Any = field(default_factory=Lock, repr=False)
+    heard: list[InputStatistics] = field(default_factory=list, repr=False)
 
     def jobs(self, methods: Sequence[str], points: Sequence[Weights]) -> Iterator[Job]:
         """Every method at every point; students and base, which they share, once."""
@@ -190,10 +192,34 @@ class Mixer:
             options |= {"reference_audio": self.hearing.sources[0], "other_audio": self.hearing.sources[1]}
 
         def make(folder: Path) -> None:
-            found = {"alignment": self._alignment(way["points"])} if "points" in way else {"align": "none"}
+            found: dict[str, Any] = {"align": "none"}
+            if "points" in way:
+                found = {"alignment": self._alignment(way["points"])}
+            if options["method"] == "regression":
+                found["statistics"] = self._statistics(way["points"], settings)
             merge(one, other, folder, weight=weights[0], **options, **found, **self.hearing.options)
 
         return make
+
+    def _statistics(self, points: Sequence[str], settings: Mapping[str, Any]) -> InputStatistics | None:
+        """What a regression hears, heard once for all weights; none where it goes up the layers at each."""
+        way = LAYERWISE["regression"].check_settings(settings)
+        if way["sequential"]:
+            return None
+        alignment = self._alignment(points)
+        one, other = self.operands.encoders.values()
+        with self.lock:
+            if not self.heard:
+                heard = input_statistics(
+                    one,
+                    other,
+                    *self.hearing.sources,
+                    alignment=alignment,
+                    convolutions=way["convolutions"],
+                    **self.hearing.options,
+                )
+                self.heard.append(heard)
+        return self.heard[0]
 
     def geometry(self, methods: Sequence[str]) -> dict[str, Any] | None:
         """Barriers and CKA before and after the alignment of the first of `methods` that aligns."""

@@ -18,9 +18,9 @@ from crossfade.condensing.noise import even_noise
 from crossfade.condensing.settings import Settings
 from crossfade.condensing.training import Fitted, Trainer, fit_generator
 from crossfade.condensing.watch import Look, best_of, collapse, draw_points, says_nothing, spread_shares
-from crossfade.distillation.checkpoints import Work, step_of
 from crossfade.documents import validated
 from crossfade.errors import InputError
+from crossfade.training.checkpoints import Work, step_of
 
 SMALL = Settings(
     noise=6,

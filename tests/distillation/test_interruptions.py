@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from started import started, wait_for
 
 from crossfade import distill
-from crossfade.distillation.checkpoints import step_of
+from crossfade.training.checkpoints import step_of
 
 SAID: dict[str, Any] = {
     "objective": {"masked": 0.5, "clusters": 4, "correlation": 0.1, "frames": 5},

@@ -14,9 +14,10 @@ from crossfade.audio.corruption import corrupt
 from crossfade.audio.decode import read_audio
 from crossfade.audio.sources import AudioFile
 from crossfade.distillation.clips import Clip, Crop, Grid, Plan, Planner, list_clips
-from crossfade.distillation.noise import NoiseDraws
 from crossfade.distillation.reading import Batch, Reader, read_ahead, resampled
-from crossfade.distillation.recipe import Corpus, Noise
+from crossfade.distillation.recipe import Corpus
+from crossfade.training.noise import NoiseDraws
+from crossfade.training.settings import Noise
 
 GRID = Grid(16000, STRIDE, FIELD)
 

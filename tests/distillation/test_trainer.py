@@ -10,12 +10,12 @@ from torch import Tensor
 
 from crossfade import distill
 from crossfade.distillation import run, watch
-from crossfade.distillation.checkpoints import Work
-from crossfade.distillation.numbered import training_arguments
 from crossfade.distillation.recipe import Watch
 from crossfade.distillation.students import make_student
 from crossfade.distillation.watch import Watcher
 from crossfade.errors import InputError
+from crossfade.training.checkpoints import Work
+from crossfade.training.numbered import training_arguments
 
 STILL = {"shape": SHAPE, "dropout": 0.0}
 PLAIN = {"steps": 1, "warmup": 0.0, "schedule": "constant", "weight_decay": 0.0, "clip": 1e9}

@@ -19,7 +19,6 @@ from crossfade.condensing.rivals import FULL
 from crossfade.condensing.settings import Settings
 from crossfade.condensing.training import fit_generator
 from crossfade.condensing.trial import Row, measure, rows_of
-from crossfade.distillation.checkpoints import Work
 from crossfade.errors import InputError
 from crossfade.locks import leaving_nothing
 from crossfade.parallel import side_by_side
@@ -39,6 +38,7 @@ from crossfade.probing.results import (
 from crossfade.probing.schema import Dataset
 from crossfade.probing.significance import estimate, t_interval
 from crossfade.progress import SILENT, Progress
+from crossfade.training.checkpoints import Work
 
 HEAD = "softmax regression"
 PER_CLASS = (10, 50, 100)

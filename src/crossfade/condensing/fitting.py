@@ -22,7 +22,6 @@ from crossfade.condensing.rivals import GAUSSIAN, GENERATOR, RANDOM
 from crossfade.condensing.settings import Settings
 from crossfade.condensing.training import Fitted, fit_generator
 from crossfade.condensing.trial import Bench, bench_of, measure, rows_of
-from crossfade.distillation.checkpoints import Work
 from crossfade.documents import validated
 from crossfade.encoders.writer import output_folder
 from crossfade.locks import leaving_nothing
@@ -31,6 +30,7 @@ from crossfade.probing.metrics import METRICS
 from crossfade.probing.results import Scored
 from crossfade.probing.significance import estimate
 from crossfade.progress import SILENT, Progress
+from crossfade.training.checkpoints import Work
 
 MEASURED = (GENERATOR, RANDOM, GAUSSIAN)
 """What a generator's card tells of, beside the full set."""

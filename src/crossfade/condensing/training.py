@@ -30,9 +30,9 @@ from crossfade.condensing.material import Material
 from crossfade.condensing.settings import Settings
 from crossfade.condensing.sizes import fitting
 from crossfade.condensing.watch import Look, best_of, collapse, look, says_nothing
-from crossfade.distillation.checkpoints import Work
 from crossfade.errors import InputError
 from crossfade.progress import SILENT, Progress
+from crossfade.training.checkpoints import Work
 
 BETAS = (0.0, 0.9)
 """Adam's, as Gulrajani et al. have them for WGAN-GP."""

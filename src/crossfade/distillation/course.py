@@ -14,8 +14,6 @@ from torch import nn
 from crossfade.audio.batches import Skipped
 from crossfade.distillation.clips import Clip, Grid, Planner, corpus_shares, licence_hours, list_clips
 from crossfade.distillation.distiller import Distiller
-from crossfade.distillation.noise import NoiseDraws
-from crossfade.distillation.processes import gathered
 from crossfade.distillation.reading import Batch, Reader, read_ahead
 from crossfade.distillation.recipe import DistilRecipe
 from crossfade.distillation.signals import Stored, Teacher, open_teachers, store
@@ -24,6 +22,8 @@ from crossfade.encoders.sidecars import Preprocessing
 from crossfade.errors import InputError
 from crossfade.probing.cache import Cache
 from crossfade.progress import Progress
+from crossfade.training.noise import NoiseDraws
+from crossfade.training.processes import gathered
 
 HARMLESS = ("workers", "save_steps", "log")
 """Settings of a training that may change while it is interrupted."""

@@ -15,8 +15,8 @@ from crossfade.audio.batches import Skipped, check_samples
 from crossfade.audio.corruption import Corrupted, hear
 from crossfade.audio.decode import UnreadableError, read_audio
 from crossfade.distillation.clips import Crop, Grid, Plan
-from crossfade.distillation.noise import NoiseDraws
 from crossfade.distillation.signals import Codes, Stored
+from crossfade.training.noise import NoiseDraws
 
 AHEAD = 2
 """Batches that every worker has ready: one that is used next, one for the time that reading takes longer."""

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crossfade.distillation.checkpoints import Work, step_of
 from crossfade.distillation.course import Course, prepare
 from crossfade.distillation.export import licence_of, write_record, write_student
 from crossfade.distillation.lessons import measure_standards
-from crossfade.distillation.processes import gathered
 from crossfade.distillation.recipe import DistilRecipe, load_recipe
 from crossfade.distillation.watch import Watcher
 from crossfade.encoders.model import resolve_device
@@ -25,10 +23,12 @@ from crossfade.probing.cache import open_cache
 from crossfade.probing.tasks import load_dataset, load_tasks
 from crossfade.probing.upstreams import split_name
 from crossfade.progress import SILENT, Progress
+from crossfade.training.checkpoints import Work, step_of
+from crossfade.training.processes import gathered
 
 if TYPE_CHECKING:
-    from crossfade.distillation.numbered import Tally
     from crossfade.distillation.trainer import DistilTrainer
+    from crossfade.training.numbered import Tally
 
 INSTALLED_BY = {"accelerate": "'crossfade[distil]'", "tensorboard": "tensorboard", "trackio": "trackio"}
 """What is needed only for some recipes, and what pip is to install."""
@@ -98,7 +98,7 @@ def distill(
     recipe = recipe if seed is None else recipe.model_copy(update={"seed": seed})
     where, work = resolve_device(device), Work(Path(output))
     _check(recipe, Path(output), where)
-    from crossfade.distillation.numbered import training_arguments
+    from crossfade.training.numbered import training_arguments
 
     arguments = training_arguments(recipe.training, recipe.seed, work, where)
     first, processes = arguments.process_index == 0, (arguments.process_index, arguments.world_size)

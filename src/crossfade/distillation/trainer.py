@@ -9,16 +9,16 @@ from torch.optim import AdamW, Optimizer
 from transformers import TrainerCallback, TrainingArguments
 
 from crossfade.distillation import surgery
-from crossfade.distillation.checkpoints import Work
 from crossfade.distillation.distiller import Distiller, Target, span_mask
 from crossfade.distillation.lessons import answers, standardised
-from crossfade.distillation.numbered import EverySoOften, NumberedTrainer, Read
-from crossfade.distillation.processes import average_gradients
 from crossfade.distillation.reading import Batch
 from crossfade.distillation.recipe import DistilRecipe
 from crossfade.distillation.signals import Teacher
 from crossfade.errors import InputError
 from crossfade.progress import SILENT, Progress
+from crossfade.training.checkpoints import Work
+from crossfade.training.numbered import EverySoOften, NumberedTrainer, Read
+from crossfade.training.processes import average_gradients
 
 
 class DistilTrainer(NumberedTrainer):

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from crossfade.distillation.checkpoints import Work
-from crossfade.distillation.looks import Looks
 from crossfade.distillation.recipe import Watch
 from crossfade.errors import InputError
 from crossfade.probing.kinds import CLIP_KINDS
 from crossfade.probing.run import probe
 from crossfade.probing.schema import Head
 from crossfade.probing.tasks import load_tasks
+from crossfade.training.checkpoints import Work
+from crossfade.training.looks import Looks
 
 
 class Watcher(Looks):

@@ -10,7 +10,6 @@ from torch import Tensor
 from crossfade.audio.batches import Skipped
 from crossfade.audio.corruption import corrupt
 from crossfade.audio.decode import UnreadableError
-from crossfade.distillation.noise import NoiseDraws
 from crossfade.errors import InputError
 from crossfade.parallel import ahead
 from crossfade.probing.clips import Clip
@@ -20,6 +19,7 @@ from crossfade.probing.sounds import Sounds
 from crossfade.probing.upstreams import Upstream
 from crossfade.prompts.listening import frames_of
 from crossfade.prompts.transcripts import Transcripts
+from crossfade.training.noise import NoiseDraws
 
 JITTER = 0.1
 """Share by which lengths are taken for others when like ones are put together, so that passes differ."""

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from crossfade.distillation.recipe import Count, Noise, NotNegative, Positive, Schedule, Share
 from crossfade.documents import Listed, Strict, read_yaml, validated
 from crossfade.prompts.config import Init, Place
+from crossfade.training.settings import Count, Noise, NotNegative, Positive, Schedule, Share
 
 Method = Literal["head", "prompts", "deep", "lora", "full"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]

@@ -11,8 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from crossfade.audio.batches import Skipped
-from crossfade.distillation.checkpoints import Work, step_of
-from crossfade.distillation.noise import NoiseDraws
 from crossfade.documents import first_difference
 from crossfade.encoders.model import resolve_device
 from crossfade.encoders.writer import output_folder
@@ -32,6 +30,8 @@ from crossfade.prompts.recipe import Data, Method, PromptRecipe, load_recipe
 from crossfade.prompts.recognizer import Recognizer
 from crossfade.prompts.transcripts import Transcripts, read_transcripts
 from crossfade.prompts.tuned import make_head, open_tuned, write_tuned
+from crossfade.training.checkpoints import Work, step_of
+from crossfade.training.noise import NoiseDraws
 
 if TYPE_CHECKING:
     from crossfade.prompts.tuner import Tuner, Validation
@@ -201,8 +201,8 @@ def _first_frames(recipe: PromptRecipe, reader: Reader) -> list[torch.Tensor]:
 
 def _fit(lesson: Lesson, work: Work, device: torch.device, progress: Progress) -> tuple["Tuner", "Validation"]:
     """Train to the end, from the last checkpoint where there is one; then the best weights are in the recogniser."""
-    from crossfade.distillation.numbered import training_arguments
     from crossfade.prompts.tuner import WEIGHTS, Tuner, Validation
+    from crossfade.training.numbered import training_arguments
 
     recipe, recognizer = lesson.recipe, lesson.recognizer
     training = recipe.training.model_copy(update={"rate": lesson.rate})

@@ -11,15 +11,15 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from transformers import TrainingArguments
 
-from crossfade.distillation.checkpoints import Work
-from crossfade.distillation.looks import Looks
-from crossfade.distillation.numbered import EverySoOften, NumberedTrainer
 from crossfade.errors import InputError
 from crossfade.probing.metrics import METRICS
 from crossfade.progress import SILENT, Progress
 from crossfade.prompts.corpus import Batch, Reader, Utterance, readable
 from crossfade.prompts.recipe import Training
 from crossfade.prompts.recognizer import Recognizer, losses, transcribe
+from crossfade.training.checkpoints import Work
+from crossfade.training.looks import Looks
+from crossfade.training.numbered import EverySoOften, NumberedTrainer
 
 WEIGHTS = "trained.safetensors"
 

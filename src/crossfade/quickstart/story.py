@@ -21,7 +21,7 @@ from crossfade.encoders.families import POINTS, WITHOUT_RESIDUAL
 from crossfade.encoders.model import load_model
 from crossfade.encoders.sidecars import normalise
 from crossfade.encoders.writer import output_folder
-from crossfade.merging import merge
+from crossfade.merging import input_statistics, merge
 from crossfade.probing.exam import Exam, set_exam
 from crossfade.probing.results import Result
 from crossfade.probing.tasks import EMBEDDED
@@ -32,7 +32,7 @@ from crossfade.report.figures import draw_matches, draw_sweep, require_plots
 from crossfade.report.page import write_page
 
 WEIGHTS = (0.9, 0.7, 0.5)
-UNALIGNED, LONGEST = "linear", "regression"
+UNALIGNED = "linear"
 CLIP_SECONDS, HEARD_CLIPS, FITTED_CLIPS = 1.0, 240, 110
 """What is heard for an alignment, and of each domain for a regression; clips of one length share a batch."""
 
@@ -167,34 +167,33 @@ def merges(
     seed: int,
 ) -> dict[Key, Callable[[], Path]]:
     """What merges in every way of the table at every weight and gives the folder of the merge."""
+    heard: dict[str, Any] = {
+        "reference_audio": calibration["speech"],
+        "other_audio": calibration["music"],
+        "alignment": alignments["aligned-with-residual"],
+        "clips": FITTED_CLIPS,
+        "seconds": CLIP_SECONDS,
+        "seed": seed,
+    }
     ways: dict[str, dict[str, Any]] = {
         UNALIGNED: {"align": "none"},
         "aligned": {"alignment": alignments["aligned"]},
         "aligned, residual": {"alignment": alignments["aligned-with-residual"]},
-        LONGEST: {
-            "alignment": alignments["aligned-with-residual"],
-            "method": "regression",
-            "reference_audio": calibration["speech"],
-            "other_audio": calibration["music"],
-            "clips": FITTED_CLIPS,
-            "seconds": CLIP_SECONDS,
-        },
+        "regression": {"method": "regression", "statistics": input_statistics(speech, music, **heard), **heard},
     }
 
     def job(name: str, weight: float) -> Path:
         output = folder / f"{name.replace(',', '').replace(' ', '-')}-{weight:g}"
-        merge(speech, music, output, weight=weight, seed=seed, **ways[name])
+        merge(speech, music, output, weight=weight, **{"seed": seed} | ways[name])
         return output
 
     return {(name, weight): partial(job, name, weight) for weight in WEIGHTS for name in ways}
 
 
 def measure_all(models: Mapping[Key, Callable[[], Path]], exam: Exam, progress: Progress) -> dict[Key, list[Result]]:
-    """Make every model and see what it knows; what takes longest comes first, so that nothing waits for it."""
-    order = sorted(models, key=lambda key: key[0] != LONGEST)
-    judged = in_parallel(lambda key: judge(models[key](), exam), order, "merging and measuring", progress)
-    found = dict(zip(order, judged, strict=True))
-    return {key: found[key] for key in models}
+    """Make every model and see what it knows."""
+    judged = in_parallel(lambda key: judge(models[key](), exam), list(models), "merging and measuring", progress)
+    return dict(zip(models, judged, strict=True))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crossfade.distillation.checkpoints import Work
+from crossfade.training.checkpoints import Work
 
 JOURNAL = "watch.json"
 

@@ -11,9 +11,9 @@ import pytest
 from crossfade.audio.corruption import Corruption, MadeNoise, RecordedNoise
 from crossfade.audio.rooms import DECAYS, DIRECTS, MadeRoom
 from crossfade.audio.sources import AudioFile
-from crossfade.distillation.noise import NoiseDraws
-from crossfade.distillation.recipe import Noise
 from crossfade.errors import InputError
+from crossfade.training.noise import NoiseDraws
+from crossfade.training.settings import Noise
 
 CLIPS = [f"clip {number}" for number in range(2000)]
 

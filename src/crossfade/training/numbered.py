@@ -15,11 +15,11 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from crossfade.audio.batches import Skipped
-from crossfade.distillation.checkpoints import Work, step_of
-from crossfade.distillation.processes import gathered
-from crossfade.distillation.recipe import Schedule
 from crossfade.errors import InputError
 from crossfade.progress import SILENT, Progress
+from crossfade.training.checkpoints import Work, step_of
+from crossfade.training.processes import gathered
+from crossfade.training.settings import Schedule
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 

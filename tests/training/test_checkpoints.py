@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.distillation.checkpoints import FILES, Work, step_of
 from crossfade.errors import InputError
+from crossfade.training.checkpoints import FILES, Work, step_of
 
 RECIPE = {"recipe": {"seed": 1, "training": {"rate": 0.1}, "teachers": [{"model": "a"}, {"model": "b"}]}}
 

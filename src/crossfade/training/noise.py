@@ -8,8 +8,8 @@ from typing import Literal
 from crossfade.audio.corruption import Colour, Corruption, MadeNoise, RecordedNoise
 from crossfade.audio.rooms import DECAYS, DIRECTS, MadeRoom, Room
 from crossfade.audio.sources import AudioFile, find_audio
-from crossfade.distillation.recipe import Noise
 from crossfade.errors import InputError
+from crossfade.training.settings import Noise
 
 
 class NoiseDraws:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from crossfade.encoders.encoder import open_encoder
 from crossfade.errors import InputError
+from crossfade.vectors.vector import copy_encoder
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,16 @@ def test_another_kind_of_number_is_refused(
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=f"tensor {tensor} is {message}"):
         open_encoder(folder)
+
+
+@pytest.mark.parametrize("part", ["original0", "original1"])
+def test_a_copy_that_its_dtype_cannot_hold_is_refused(tmp_path: Path, part: str) -> None:
+    """Magnitude and direction of a weight norm, which are copied as they are stored, like all else."""
+    folder = tiny.folder(tmp_path / "model", "hubert", 1)
+    tensors = load_file(folder / "model.safetensors")
+    name = f"encoder.pos_conv_embed.conv.parametrizations.weight.{part}"
+    tensors[name][0, 0, 0] = 1e6
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(InputError, match=f"tensor {name} would hold 1e\\+06, which float16 cannot"):
+        copy_encoder(open_encoder(folder), tmp_path / "copy", torch.float16)

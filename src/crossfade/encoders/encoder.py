@@ -229,9 +229,12 @@ class EncoderWriter:
         else:
             parts = {name: tensor}
         for part, value in parts.items():
-            dtype = self.infos[part].dtype
-            _require_fits(part, value, dtype)
-            self.writer.write(part, value.to(dtype))
+            self._store(part, value)
+
+    def _store(self, part: str, value: Tensor) -> None:
+        dtype = self.infos[part].dtype
+        _require_fits(part, value, dtype)
+        self.writer.write(part, value.to(dtype))
 
     def copy(self, encoder: Encoder, name: str) -> None:
         """Write the tensor `name` as `encoder` stores it: to the bit, where its dtype fits into this one's."""
@@ -240,7 +243,7 @@ class EncoderWriter:
             self.write(name, encoder.read(name))
             return
         for part, spelling in zip(PARAMETRIZED, stored, strict=True):
-            self.writer.write(part, encoder.checkpoint.read(spelling).to(self.infos[part].dtype))
+            self._store(part, encoder.checkpoint.read(spelling))
 
     def write_all(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Write every tensor and finish the files."""

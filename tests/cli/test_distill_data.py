@@ -54,6 +54,7 @@ def test_refusals(models: dict[str, Path], data: Path, tmp_path: Path, refused: 
     out, fit = ["-o", tmp_path / "out"], ["distill-data", "fit", models["speech"]]
     assert "--layer top: expected mean or the number of a layer" in refused([*fit, data, "--layer", "top", *out])
     assert "settings: unknown key 'rates'" in refused([*fit, data, "--set", "rates=1", *out])
+    assert "--set expects KEY=VALUE, as in noise=48; received 'rate'" in refused([*fit, data, "--set", "rate", *out])
     assert "no such task or folder" in refused([*fit, "nowhere", *out])
     evaluate = ["distill-data", "evaluate", tmp_path / "generator", data, *out]
     assert "expected a folder of `crossfade distill-data fit`" in refused(evaluate)

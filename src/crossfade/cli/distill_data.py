@@ -92,7 +92,7 @@ def fit(
         layer=where,
         fold=fold,
         seed=seed,
-        settings=settings(parameters or ()),
+        settings=settings(parameters or (), "noise=48"),
         licence=licence,
         device=device,
         cache=cache,

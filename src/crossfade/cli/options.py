@@ -84,13 +84,13 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def settings(pairs: Iterable[str]) -> dict[str, object]:
+def settings(pairs: Iterable[str], such_as: str = "density=0.2") -> dict[str, object]:
     """KEY=VALUE pairs as a dictionary; a value that is JSON (0.2, true, [1, 2]) is read as such, else as text."""
     found: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not (key and equals):
-            raise InputError(f"--set expects KEY=VALUE, as in density=0.2; received '{pair}'")
+            raise InputError(f"--set expects KEY=VALUE, as in {such_as}; received '{pair}'")
         try:
             found[key] = json.loads(text)
         except json.JSONDecodeError:

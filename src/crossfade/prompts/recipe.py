@@ -68,7 +68,7 @@ class Training(Schedule):
 
     steps: Count = 2000
     rate: Positive | None = None  # type: ignore[assignment]
-    head_rate: NotNegative = 2e-3
+    head_rate: NotNegative = 2e-2
     """Of the head; 0 keeps it as it starts."""
     warmup: Share = 0.1
     weight_decay: NotNegative = 0.0

@@ -179,7 +179,7 @@ def write_whisper(folder: Path, model: Any) -> None:
             writer.write(name, value)
 
 
-_PROMPTS = Way(2e-2, _prompted, _save_prompts, _load_prompts, lambda recipe: recipe.prompts.model_dump())
+_PROMPTS = Way(5e-3, _prompted, _save_prompts, _load_prompts, lambda recipe: recipe.prompts.model_dump())
 METHODS: Mapping[Method, Way] = {
     "head": Way(1e-3, _as_it_is, _no_files, _as_it_lies),
     "prompts": _PROMPTS,

@@ -30,12 +30,13 @@ class Text(Strict):
 class Prompts(Strict):
     """Soft prompts: how many, where they enter relative to positional information, what they start from.
 
-    init: `normal`, small random numbers, or `frames`, frames that the encoder makes of training clips.
+    init: `frames`, frames that the encoder makes of training clips, or `normal`, small random numbers, which layer norms
+    make large: they can cost a frozen encoder more than tuning gives back (docs/prompts.md).
     """
 
     count: Count = 40
     place: Place = "after"
-    init: Init = "normal"
+    init: Init = "frames"
     dropout: Dropout = 0.0
 
 

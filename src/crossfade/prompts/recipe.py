@@ -30,8 +30,8 @@ class Text(Strict):
 class Prompts(Strict):
     """Soft prompts: how many, where they enter relative to positional information, what they start from.
 
-    init: `frames`, frames that the encoder makes of training clips, or `normal`, small random numbers, which layer norms
-    make large: they can cost a frozen encoder more than tuning gives back (docs/prompts.md).
+    init: `frames`, frames that the encoder makes of training clips, or `normal`, small random numbers, which layer
+    norms make large: they can cost a frozen encoder more than tuning gives back (docs/prompts.md).
     """
 
     count: Count = 40

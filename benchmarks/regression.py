@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from processes import HERE, circumstances
 from crossfade.alignment import align
 from crossfade.encoders.families import POINTS, WITHOUT_RESIDUAL
 from crossfade.merging import merge
+from crossfade.probing.exam import set_exam
 from crossfade.progress import SILENT
 from crossfade.quickstart.pack import ENCODERS, calibration_folders
 from crossfade.quickstart.story import (
@@ -67,7 +69,8 @@ def measure(weight: float, seed: int, scratch: Path) -> list[Row]:
         models[name, weight] = scratch / str(number)
         merge(speech, music, models[name, weight], weight=weight, **drawn, **how)
         print(f"merged: {name}", flush=True)
-    return rows_of(measure_all(models, TASKS, seed, SILENT), seed)
+    made = {key: partial(Path, folder) for key, folder in models.items()}
+    return rows_of(measure_all(made, set_exam(TASKS, seed=seed), SILENT), seed)
 
 
 def main() -> None:

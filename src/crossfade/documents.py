@@ -21,6 +21,14 @@ class Strict(BaseModel):
 Listed = BeforeValidator(lambda told: told if isinstance(told, list | tuple) else [told])
 """One thing may be said without a list around it."""
 
+PLAIN = {
+    "model_type": "expected keys and values",
+    "dict_type": "expected keys and values",
+    "tuple_type": "expected a list, such as [0, 20]",
+    "list_type": "expected a list",
+}
+"""What a message of pydantic's is to who writes YAML and not Python."""
+
 SHOWN = 80
 """Characters of a value that a message repeats."""
 
@@ -90,7 +98,7 @@ def first_fault(error: ValidationError) -> str:
     """One line about the first field at fault: where it is, what was expected, what was received."""
     first = error.errors()[0]
     field = _named(first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    message = PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     shown = repr(first["input"])
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
     told = first["type"] == "missing" or (first["type"] == "value_error" and isinstance(first["input"], Mapping))

@@ -114,13 +114,20 @@ def test_prompts_that_make_no_bank() -> None:
     profile = torch.zeros(80)
     for others, line in (
         ((), "bank: no prompts; expected at least one"),
-        ((prompts(0, profile), prompts(1, None)), "bank: prompts 2 tell no noise that they were tuned under"),
-        ((prompts(0, profile), prompts(1, profile, count=3)), "bank: prompts 2 have count 3, the first have 2"),
+        (
+            (prompts(0, profile), prompts(1, None)),
+            "bank: prompts 2: tuned under no noise; expected prompts of a recipe",
+        ),
+        (
+            (prompts(0, profile), prompts(1, profile, count=3)),
+            "bank: prompts 2 has count 3, prompts 1 2; expected the same",
+        ),
         (
             (prompts(0, profile), prompts(1, profile, place="before")),
-            "prompts 2 have place before, the first have after",
+            "prompts 2 has place before, prompts 1 after",
         ),
-        ((prompts(0, profile), prompts(1, profile, base_sha256="ab")), "prompts 2 have base_sha256 ab, the first have"),
+        ((prompts(0, profile), prompts(1, profile, base_sha256="ab")), "prompts 2 is for .*; expected prompts of one"),
+        ((prompts(0, profile), prompts(0, profile)), "prompts 2 holds the same vectors as prompts 1; leave one out"),
     ):
         with pytest.raises(InputError, match=line):
             PromptBank(others)

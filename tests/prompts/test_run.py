@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from distilling import furthest, same
@@ -22,6 +24,7 @@ from crossfade.prompts.recognizer import Recognizer
 from crossfade.prompts.run import Made, prepare, train
 from crossfade.prompts.soft import SoftPrompts
 from crossfade.prompts.tuned import Tuned, open_tuned
+from crossfade.training.checkpoints import Work
 
 METHODS: tuple[Method, ...] = ("head", "prompts", "deep", "lora", "full")
 
@@ -172,6 +175,25 @@ def test_clips_that_cannot_be_used_are_named(home: Path, tmp_path: Path) -> None
     assert reasons[1].startswith("too short or unreadable: 0 samples")
 
 
+@pytest.mark.parametrize("method", ["head", "prompts", "deep"])
+def test_silent_clips_are_left_out_and_named(home: Path, tmp_path: Path, method: str) -> None:
+    """Under noise too; where all are silent there is nothing to train on."""
+    folder = shutil.copytree(home / "letters", tmp_path / "letters")
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    train_clips = [row["path"] for row in rows if row["split"] == "train"]
+    soundfile.write(folder / train_clips[0], np.zeros(16000, dtype=np.float32), 16000)
+    noise = {"white": 1.0, "folder": 0.0, "chance": 1.0}
+    data = {"task": str(folder)}
+    made = train(recipe(home, data=data, noise=noise), tmp_path / "out", method=method, device="cpu")
+    assert made.skipped == {train_clips[0]: "silent: RMS 0.0e+00"}
+    assert not (tmp_path / ".out.work").exists()
+    for clip in train_clips:
+        soundfile.write(folder / clip, np.zeros(16000, dtype=np.float32), 16000)
+    with pytest.raises(InputError, match=rf"silent: RMS 0.0e\+00; none of {len(train_clips)} clips can be heard"):
+        train(recipe(home, data=data), tmp_path / "none", method=method, device="cpu")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_loss_that_is_no_number_ends_the_training(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +228,8 @@ def test_what_cannot_be_followed_is_refused_in_a_line(made: dict[str, Made], hom
     with pytest.raises(InputError, match="already exists; pass --overwrite"):
         train(recipe(home), made["head"].path, device="cpu")
     shutil.rmtree(tmp_path / ".out.work", ignore_errors=True)
-    shutil.copytree(home / "made" / ".head.work", tmp_path / ".out.work")
+    with Work(tmp_path / "out").begin(prepare(recipe(home, method="head"), "cpu").identity(), overwrite=False):
+        pass
     with pytest.raises(InputError, match=r"holds another training: recipe.method was head and is prompts"):
         train(recipe(home), tmp_path / "out", device="cpu")
     with pytest.raises(InputError, match="is one of the inputs"):

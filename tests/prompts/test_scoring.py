@@ -1,6 +1,7 @@
 """From tuned folders to results: modes, noises, seeds, a bank, an attack; files that `compare` and `report` read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from crossfade.probing.results import Result, load_results
 from crossfade.prompts.conditions import Condition, conditions
 from crossfade.prompts.folders import attack, inspect, make_bank
 from crossfade.prompts.run import train
-from crossfade.prompts.scoring import evaluate
+from crossfade.prompts.scoring import check_prompts, evaluate
+from crossfade.prompts.soft import SoftPrompts
 from crossfade.prompts.tuned import open_tuned
 
 
@@ -106,8 +108,28 @@ def test_a_bank_serves_a_noise_that_nobody_tuned_for(home: Path, tmp_path: Path)
     (own,) = rows(swapped.results).values()
     nearest = rows(made.results)["prompts", "nearest", "white at 10 dB"]
     assert [item.predictions for item in nearest.items] == [item.predictions for item in own.items]
-    with pytest.raises(InputError, match="tell no noise that they were tuned under"):
-        make_bank([home / "prompts-0"], tmp_path / "other")
+    for folders, message in (
+        (["prompts-0"], "prompts-0: tuned under no noise"),
+        (["head"], "head: method head has no prompts; expected method prompts or deep"),
+        (["encoder"], "encoder: no crossfade.json; expected a folder of `crossfade prompt-tune train`"),
+        (
+            ["white", "prompts-1"],
+            "prompts-1 started from None, .*white from .*prompts-0; prompts can be combined where",
+        ),
+        (["white", "white"], "white holds the same vectors as .*white; leave one out"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_bank([home / name for name in folders], tmp_path / "other")
+
+
+def test_prompts_of_another_encoder_are_not_swapped_in(home: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(home / "white", tmp_path / "other")
+    said = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps(said | {"base_sha256": "ab" * 32}))
+    own = open_tuned(home / "prompts-0", "cpu")
+    beside = SoftPrompts.from_pretrained(other)
+    with pytest.raises(InputError, match=r"its weights have SHA-256 .*, the prompts were tuned on .*abababababab"):
+        check_prompts([own], ["swapped"], beside)
 
 
 def test_a_killed_evaluation_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +214,10 @@ def test_what_cannot_be_evaluated_is_refused(home: Path, tmp_path: Path) -> None
         ({"modes": ["kep"]}, r"^mode kep: did you mean 'keep'\? known: "),
         ({"modes": ["swapped"]}, r"^mode swapped: needs --with: the folder of other prompts"),
         ({"modes": ["nearest"]}, r"^mode nearest: needs --bank: a bank of prompts"),
+        (
+            {"tuned": home / "head", "modes": ["remove"]},
+            "^mode remove: method head has no prompts; expected folders of",
+        ),
         ({"modes": ["swapped"], "other": home / "head"}, r"head: has no prompts; expected a folder tuned by"),
         ({"noise": ["brown"]}, r"^noise brown: no such folder or colour"),
         ({"noise": ["white"], "snr": [float("nan")]}, r"^snr: expected levels in dB, received nan"),
@@ -201,7 +227,7 @@ def test_what_cannot_be_evaluated_is_refused(home: Path, tmp_path: Path) -> None
     ]
     for changes, message in refused:
         with pytest.raises(InputError, match=message):
-            evaluate(own, output, device="cpu", **changes)  # type: ignore[arg-type]
+            evaluate(**({"tuned": own, "output": output, "device": "cpu"} | changes))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="are the same tuning, seed 0; leave one out"):
         evaluate([own, own], output, device="cpu")
     assert not output.exists()
@@ -218,6 +244,11 @@ def test_from_the_command_line(home: Path, tmp_path: Path, capsys: pytest.Captur
     bank = ["prompt-tune", "bank", str(home / "white"), str(home / "pink"), "-o", str(tmp_path / "bank")]
     assert main([*bank, "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["noises"] == ["white", "pink"]
+    bad = ["prompt-tune", "inspect", str(home / "white"), "-o", str(tmp_path / "i.json"), "--figure"]
+    assert main([*bad, str(tmp_path / "i.txt")]) == 2
+    assert "i.txt: expected a name that ends in .png, .svg, .pdf" in capsys.readouterr().err
+    assert main(["prompt-tune", "evaluate", str(home / "prompts-0"), "-o", "/proc/results.json"]) == 2
+    assert "/proc/results.json: cannot be created (No such file or directory)" in capsys.readouterr().err
     look = ["prompt-tune", "inspect", str(home / "white"), "-o", str(tmp_path / "i.json"), "--clips", "2", "--quiet"]
     assert main([*look, "--figure", str(tmp_path / "i.png"), "--device", "cpu"]) == 0
     assert (tmp_path / "i.png").stat().st_size > 1000

@@ -44,9 +44,6 @@ Prior = Annotated[
     Option(help="Every class alike, or as many in all, divided as the real clips are."),
 ]
 
-NAMED = 3
-"""Clips that could not be used and are named in a summary."""
-
 MEASURABLE = 10_000
 """Points from which on the time that they took says how many a second are made."""
 
@@ -141,11 +138,11 @@ def _told(made: "Distilled") -> str:
 
 def _left_out(skipped: Sequence[Mapping[str, str]]) -> str:
     """The clips that could not be used, the first by name; the card has all."""
+    from crossfade.cli.output import some
+
     if not skipped:
         return ""
-    first = "; ".join(f"{one['clip']}: {one['reason']}" for one in skipped[:NAMED])
-    more = f"; {len(skipped) - NAMED:,} more are on the card" if len(skipped) > NAMED else ""
-    return f"\nClips that could not be used: {len(skipped):,} ({first}{more})."
+    return f"\nClips that could not be used: {some([(one['clip'], one['reason']) for one in skipped])}."
 
 
 @distill_data.command()

@@ -13,6 +13,10 @@ WIDE = 1000
 """Columns of a file, for which no line is too long."""
 
 
+NAMED = 3
+"""Things that were left out and are named in a summary."""
+
+
 class Reportable(Protocol):
     """A result that can be written as JSON."""
 
@@ -53,6 +57,14 @@ def show_table(
         console.print(last, soft_wrap=True)
     if as_json:
         print(json.dumps(facts, default=str), flush=True)
+
+
+def some(skipped: Sequence[tuple[str, str]]) -> str:
+    """How many were left out, and the first of them with the reason; empty where none was."""
+    if not skipped:
+        return ""
+    more = f"; {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
+    return f"{len(skipped):,} ({'; '.join(f'{name}: {reason}' for name, reason in skipped[:NAMED])}{more})"
 
 
 def summary(facts: Mapping[str, Any]) -> RenderableType:

@@ -80,12 +80,17 @@ def train(
       crossfade prompt-tune train recipe.yaml -o tuned
       crossfade prompt-tune train recipe.yaml --method lora --seed 1 -o lora-1
     """
-    from crossfade.cli.output import show
+    from crossfade.cli.output import show, some
     from crossfade.cli.progress import progress
     from crossfade.prompts.run import train as tune
 
     made = tune(recipe, output, seed=seed, method=method, device=device, overwrite=overwrite, progress=progress(quiet))
-    told = made.to_dict() | {"skipped": len(made.skipped), "unknown": sum(made.unknown.values())}
+    told = made.to_dict() | {
+        "bytes": f"{made.bytes:,}",
+        "valid": f"{made.valid:.1f} %",
+        "skipped": some(list(made.skipped.items())),
+        "unknown": ", ".join(f"'{sign}' {count}" for sign, count in made.unknown.items()),
+    }
     show(made, told, quiet=quiet, as_json=as_json)
 
 
@@ -121,7 +126,7 @@ def evaluate(
       crossfade prompt-tune evaluate tuned --mode keep --mode remove --noise white babble/ --snr 0 10 20 -o results.json
       crossfade prompt-tune evaluate tuned --bank bank --mode nearest --noise street/ --no-clean -o unseen.json
     """
-    from crossfade.cli.output import show_table
+    from crossfade.cli.output import show_table, some
     from crossfade.cli.progress import progress
     from crossfade.prompts.scoring import evaluate as examine
 
@@ -146,8 +151,9 @@ def evaluate(
     )
     table = ("encoder", "task", "method", "mode", "condition", "metric", "%", "95 %", "seeds")
     rows = [_row(result) for result in found.results]
-    show_table("Error rates", (table, rows), _said(found.tuned, found.path), found.to_dict(), quiet=quiet,
-               as_json=as_json)  # fmt: skip
+    left_out = some(list(dict.fromkeys(skip for result in found.results for skip in result.skipped)))
+    last = [*_unknown(found.tuned), *([f"Left out: {left_out}."] if left_out else []), f"Written to {found.path}."]
+    show_table("Error rates", (table, rows), "\n".join(last), found.to_dict(), quiet=quiet, as_json=as_json)
 
 
 def _row(result: "Result") -> list[str]:
@@ -165,12 +171,11 @@ def _row(result: "Result") -> list[str]:
     ]
 
 
-def _said(tuned: Any, path: Path) -> str:
+def _unknown(tuned: Any) -> list[str]:
     """What is no error, but should be known: tokens that no head could write."""
     unknown = {sign: count for one in tuned for sign, count in one["unknown"].items()}
     signs = ", ".join(f"'{sign}' {count}" for sign, count in unknown.items())
-    told = f"In no training transcript, so always wrong: {signs}.\n" if unknown else ""
-    return f"{told}Written to {path}."
+    return [f"In no training transcript, so always wrong: {signs}."] if unknown else []
 
 
 @prompt_tune.command()
@@ -217,8 +222,10 @@ def inspect(
     """
     from crossfade.cli.output import show
     from crossfade.prompts.folders import inspect as look
-    from crossfade.report.figures import draw_prompts
+    from crossfade.report.figures import draw_prompts, require_format
 
+    if figure is not None:
+        require_format(figure)
     found = look(
         tuned, output, data=data, clips=clips, trusted=trusted, model=model, device=device, overwrite=overwrite
     )

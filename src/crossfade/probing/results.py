@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Annotated, Any, Literal
 
@@ -272,6 +273,12 @@ def require_free(path: str | Path, *, overwrite: bool) -> None:
         raise InputError(f"{path}: is a folder, expected a file to write to; choose another output")
     if path.exists() and not overwrite:
         raise InputError(f"{path}: already exists; pass --overwrite to replace it, or choose another output")
+    place = next(folder for folder in path.absolute().parents if folder.is_dir())
+    try:
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be created ({error.strerror}); choose another output") from error
 
 
 def write_file(path: str | Path, text: str, *, overwrite: bool) -> None:

@@ -27,7 +27,7 @@ from crossfade.prompts.store import CONFIG, write_prompts
 QUIETEST = 0.1
 """Share of a clip's frames in which little but noise is heard: our choice."""
 
-ALIKE = ("base_sha256", "family", "layers", "count", "width", "place")
+ALIKE = ("family", "layers", "count", "width", "place")
 """What prompts of one bank have in common."""
 
 
@@ -60,19 +60,29 @@ class PromptBank:
     """
 
     prompts: tuple[SoftPrompts, ...]
+    names: tuple[str, ...] = ()
+    """What to call them in an error; none: by their numbers."""
 
     def __post_init__(self) -> None:
         if not self.prompts:
             raise InputError("bank: no prompts; expected at least one")
-        first = self.prompts[0].config
-        for number, config in enumerate(prompt.config for prompt in self.prompts):
+        names = self.names or tuple(f"prompts {number + 1}" for number in range(len(self.prompts)))
+        first = self.prompts[0]
+        for number, (name, prompts) in enumerate(zip(names, self.prompts, strict=True)):
+            config = prompts.config
             if config.noise is None:
+                raise InputError(f"bank: {name}: tuned under no noise; expected prompts of a recipe with `noise`")
+            if config.base_sha256 != first.config.base_sha256:
                 raise InputError(
-                    f"bank: prompts {number + 1} tell no noise that they were tuned under; tune with `noise`"
+                    f"bank: {name} is for {config.base_model_name_or_path}, {names[0]} for "
+                    f"{first.config.base_model_name_or_path}; expected prompts of one encoder"
                 )
             for key in ALIKE:
-                if (own := getattr(config, key)) != (wanted := getattr(first, key)):
-                    raise InputError(f"bank: prompts {number + 1} have {key} {own}, the first have {wanted}")
+                if (own := getattr(config, key)) != (wanted := getattr(first.config, key)):
+                    raise InputError(f"bank: {name} has {key} {own}, {names[0]} {wanted}; expected the same")
+            for other, known in zip(names[:number], self.prompts, strict=False):
+                if torch.equal(prompts.vectors, known.vectors):
+                    raise InputError(f"bank: {name} holds the same vectors as {other}; leave one out")
 
     @property
     def noises(self) -> tuple[Noise, ...]:
@@ -121,4 +131,5 @@ class PromptBank:
         folders = sorted(path.parent for path in Path(folder).glob(f"*/{CONFIG}"))
         if not folders:
             raise InputError(f"{folder}: no folders of prompts; expected what `crossfade prompt-tune bank` writes")
-        return cls(tuple(SoftPrompts.from_pretrained(path, defence=defence) for path in folders))
+        opened = tuple(SoftPrompts.from_pretrained(path, defence=defence) for path in folders)
+        return cls(opened, tuple(map(str, folders)))

@@ -1,6 +1,6 @@
 """Clips with their text, in batches that a training finds again by their number."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from random import Random
@@ -168,12 +168,17 @@ class Reader:
 
 
 def readable(
-    utterances: Sequence[Utterance], reader: Reader
+    utterances: Iterable[Utterance], reader: Reader, most: int | None = None
 ) -> tuple[list[tuple[Utterance, Tensor]], list[tuple[str, str]]]:
-    """Clips with their samples, and the ids and reasons of those that cannot be heard. InputError where all cannot."""
+    """Clips with their samples, and the ids and reasons of those that cannot be heard. InputError where all cannot.
+
+    most: no more clips than that; what comes after them is not read.
+    """
     kept: list[tuple[Utterance, Tensor]] = []
     skipped: list[tuple[str, str]] = []
     for one in utterances:
+        if len(kept) == most:
+            break
         try:
             kept.append((one, reader.clean(one)))
         except UnreadableError as error:

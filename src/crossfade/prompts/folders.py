@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crossfade.encoders.sidecars import read_json
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
+from crossfade.merging.record import RECORD
 from crossfade.probing.results import require_free, write_file
 from crossfade.probing.sounds import Sounds
 from crossfade.progress import SILENT, Progress
@@ -71,10 +73,31 @@ class Attacked:
 
 
 def make_bank(folders: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> Banked:
-    """A bank of prompts that were tuned under noise. Raises InputError for those that do not fit together."""
-    bank = PromptBank(tuple(SoftPrompts.from_pretrained(folder) for folder in folders))
+    """A bank of prompts that were tuned under noise, from one start and under its head.
+
+    Raises InputError for those that do not fit together.
+    """
+    starts = [_start(Path(folder)) for folder in folders]
+    for folder, start in zip(folders, starts, strict=True):
+        if start != starts[0]:
+            raise InputError(
+                f"bank: {folder} started from {start}, {folders[0]} from {starts[0]}; prompts can be combined where "
+                "they began as the same: give their recipes one `start`"
+            )
+    bank = PromptBank(tuple(SoftPrompts.from_pretrained(folder) for folder in folders), tuple(map(str, folders)))
     bank.save_pretrained(output, overwrite=overwrite)
     return Banked(Path(output), tuple(noise.name for noise in bank.noises))
+
+
+def _start(folder: Path) -> str | None:
+    """What a folder's prompts started from. InputError where it has none."""
+    if not (folder / RECORD).is_file():
+        raise InputError(f"{folder}: no {RECORD}; expected a folder of `crossfade prompt-tune train`")
+    recipe = read_json(folder / RECORD).get("recipe", {})
+    if recipe.get("method") not in ("prompts", "deep"):
+        raise InputError(f"{folder}: method {recipe.get('method')} has no prompts; expected method prompts or deep")
+    found: str | None = recipe["start"]
+    return found
 
 
 def inspect(

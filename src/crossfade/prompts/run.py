@@ -1,6 +1,7 @@
 """`crossfade prompt-tune train`: a recogniser as a recipe says, whatever its method."""
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import isfinite
@@ -23,7 +24,7 @@ from crossfade.probing.tasks import load_dataset, load_tasks
 from crossfade.progress import SILENT, Progress
 from crossfade.prompts.bank import noise_of, noise_profile
 from crossfade.prompts.config import Noise
-from crossfade.prompts.corpus import Reader, Utterance, list_utterances, plans
+from crossfade.prompts.corpus import Reader, Utterance, list_utterances, plans, readable
 from crossfade.prompts.listening import open_listener
 from crossfade.prompts.methods import METHODS, require
 from crossfade.prompts.recipe import Data, Method, PromptRecipe, load_recipe
@@ -124,8 +125,9 @@ def train(
 ) -> Made:
     """Tune what a recipe describes and write it to `output`, a folder as `tuned` says.
 
-    Its checkpoints lie beside it, in `.NAME.work`: the same call goes on from the last one, and on a processor in
-    float32 ends with the same weights as if it had never stopped. What is best on validation clips is written.
+    Its checkpoints lie beside it, in `.NAME.work`, until it is done (logs stay there): the same call goes on from the
+    last one, and on a processor in float32 ends with the same weights as if it had never stopped. What is best on
+    validation clips is written.
 
     Args:
         recipe: a YAML file, see `crossfade.prompts.recipe`, or what it holds.
@@ -148,7 +150,10 @@ def train(
         lesson = prepare(recipe, str(where))
         with work.begin(lesson.identity(), overwrite=overwrite):
             tuner, looks = _fit(lesson, work, where, progress)
-            return _written(draft, output, lesson, tuner, looks)
+            made = _written(draft, output, lesson, tuner, looks)
+    if log == "none":
+        shutil.rmtree(work.folder, ignore_errors=True)
+    return made
 
 
 def load_data(data: Data, seed: int) -> Dataset:
@@ -156,6 +161,8 @@ def load_data(data: Data, seed: int) -> Dataset:
     (task, *more) = load_tasks(data.task)
     if more:
         raise InputError(f"data.task {data.task}: is {1 + len(more)} tasks, expected one of kind ctc")
+    if task.kind != "ctc":
+        raise InputError(f"{task.name}: is of kind {task.kind}, expected ctc: clips with a transcript")
     return with_sound(load_dataset(task, data.folder, seed=seed))
 
 
@@ -190,13 +197,16 @@ def _made_of(recipe: PromptRecipe) -> dict[str, Any]:
 
 
 def _first_frames(recipe: PromptRecipe, reader: Reader) -> list[torch.Tensor]:
-    """Hidden states of the clips that come first in the training, where prompts start from frames."""
-    if recipe.method not in ("prompts", "deep") or recipe.prompts.init != "frames":
-        return []
+    """Hidden states of the clips that come first in the training, where prompts start from frames.
+
+    Raises InputError where no training clip can be heard.
+    """
     lengths = [one.samples for one in reader.utterances]
-    places = [place for plan in islice(plans(lengths, reader.most, reader.seed), FRAME_CLIPS) for place in plan.places]
-    clean = replace(reader, noise=None)
-    return reader.upstream.features([clean.clean(reader.utterances[place]) for place in places[:FRAME_CLIPS]])
+    first = [place for plan in islice(plans(lengths, reader.most, reader.seed), FRAME_CLIPS) for place in plan.places]
+    order = dict.fromkeys([*first, *range(len(lengths))])
+    wanted = recipe.method in ("prompts", "deep") and recipe.prompts.init == "frames"
+    kept, _ = readable((reader.utterances[place] for place in order), reader, FRAME_CLIPS if wanted else 1)
+    return reader.upstream.features([samples for _, samples in kept]) if wanted else []
 
 
 def _fit(lesson: Lesson, work: Work, device: torch.device, progress: Progress) -> tuple["Tuner", "Validation"]:
@@ -259,7 +269,7 @@ def _written(draft: Path, output: Path, lesson: Lesson, tuner: "Tuner", looks: "
         "training": told | {"rate": lesson.rate, "curve": curve},
         "looks": looks.looks,
     }  # fmt: skip
-    size = write_tuned(draft, lesson.recognizer, _placed(lesson.recipe), record, _noise(lesson))
+    size = write_tuned(draft, lesson.recognizer, _placed(lesson.recipe), record, _noise(lesson, made.skipped))
     return replace(made, bytes=size)
 
 
@@ -272,8 +282,8 @@ def _placed(recipe: PromptRecipe) -> PromptRecipe:
     return recipe.model_copy(update={**folders, "data": recipe.data.model_copy(update=data)})
 
 
-def _noise(lesson: Lesson) -> Noise | None:
-    """What the noise of a training sounds like under its clips; None without noise."""
+def _noise(lesson: Lesson, unheard: Collection[str]) -> Noise | None:
+    """What the noise of a training sounds like under its clips, but for those `unheard`; None without noise."""
     from crossfade.audio.corruption import corrupt
 
     told, draws = lesson.recipe.noise, lesson.reader.noise
@@ -282,7 +292,7 @@ def _noise(lesson: Lesson) -> Noise | None:
     profiles: list[torch.Tensor] = []
     for one in lesson.reader.utterances:
         corruption = draws.draw(one.item.id, 0)[0]
-        if corruption.noise is not None and len(profiles) < PROFILED:
+        if corruption.noise is not None and len(profiles) < PROFILED and one.item.id not in unheard:
             heard = corrupt(lesson.reader.clean(one), lesson.reader.upstream.rate, corruption)
             if isfinite(heard.snr):
                 profiles.append(noise_profile(heard.samples, lesson.reader.upstream.rate))

@@ -41,6 +41,7 @@ from crossfade.prompts.methods import METHODS, require
 from crossfade.prompts.recipe import Data
 from crossfade.prompts.recognizer import transcribe
 from crossfade.prompts.run import METRICS_OF, load_data
+from crossfade.prompts.soft import SoftPrompts
 from crossfade.prompts.transcripts import read_transcripts
 from crossfade.prompts.tuned import Tuned, open_tuned
 
@@ -112,7 +113,9 @@ def evaluate(
         PromptBank.from_pretrained(bank, defence=defence) if bank is not None else None,
         temperature,
     )
-    groups = _groups([open_tuned(folder, device, model, defence) for folder in listed(tuned)])
+    opened = [open_tuned(folder, device, model, defence) for folder in listed(tuned)]
+    check_prompts(opened, modes, beside)
+    groups = _groups(opened)
     journal, results, told = read_partial(output), list[Result](), list[Mapping[str, Any]]()
     for group in groups:
         found, facts = _Examiner(group, data, means, defence, output, journal, progress).results(modes, asked)
@@ -120,6 +123,17 @@ def evaluate(
         told += facts
     save_results(output, results, overwrite=overwrite, more={"tuned": told})
     return Evaluation(Path(output), tuple(results), tuple(told))
+
+
+def check_prompts(opened: Sequence[Tuned], modes: Sequence[str], beside: SoftPrompts | None) -> None:
+    """InputError where no folder has prompts for these modes, or the prompts beside them are for another encoder."""
+    prompted = [one for one in opened if one.recognizer.prompts is not None]
+    if not prompted and (idle := [mode for mode in modes if mode != "keep"]):
+        methods = ", ".join(sorted({one.recipe.method for one in opened}))
+        raise InputError(f"mode {idle[0]}: method {methods} has no prompts; expected folders of method prompts or deep")
+    for one in prompted if beside else ():
+        assert beside is not None
+        beside.require_base(one.upstream.name, one.upstream.sha256)
 
 
 def _facts(one: Tuned) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def open_tuned(
     try:
         head.load_state_dict(load_file(folder / HEAD))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{folder / HEAD}: cannot be read ({' '.join(str(error).split())[:120]})") from None
+        raise InputError(
+            f"{folder / HEAD}: cannot be read ({' '.join(str(error).split())[:120]}); tune it again"
+        ) from None
     recognizer = Recognizer(upstream, encoder, prompts, head, tokens).eval()
     size = sum(path.stat().st_size for path in _weights(folder))
     return Tuned(folder, recipe, record, recognizer, _sha256(folder), size)

@@ -15,10 +15,20 @@ FEW = 12
 """Mixtures that all have room for their weights in a figure."""
 
 
+FORMATS = (".png", ".svg", ".pdf")
+
+
 def require_plots() -> None:
     """InputError without matplotlib: to be asked before long work that ends in a figure."""
     if find_spec("matplotlib") is None:
         raise InputError("figures need matplotlib: pip install 'crossfade[plots]'")
+
+
+def require_format(path: Path) -> None:
+    """InputError unless a figure can be drawn to `path`: to be asked before long work."""
+    require_plots()
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"figure {path}: expected a name that ends in {', '.join(FORMATS)}")
 
 
 @contextmanager

@@ -299,7 +299,7 @@ def test_what_a_manifest_can_get_wrong(tmp_path: Path) -> None:
         ("protocol: {dropout: 1}", "task.yaml: protocol.dropout: input should be less than 1, received 1"),
         ("protocol: {mixup: -1}", "task.yaml: protocol.mixup: input should be greater than or equal to 0"),
         ("seconds: 0", "task.yaml: seconds: input should be greater than 0, received 0"),
-        ("protocol: linear", "task.yaml: protocol: input should be a valid dictionary"),
+        ("protocol: linear", "task.yaml: protocol: expected keys and values"),
         ("[]", "task.yaml: expected keys and values, received list"),
         ("{", "task.yaml: not valid YAML"),
     ],

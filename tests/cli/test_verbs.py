@@ -97,7 +97,7 @@ def test_regression_and_repair(models: Models, clips: Path, tmp_path: Path, done
     words = ["merge", models["speech"], models["music"], "--clips", 2, "--reference-audio", clips / "speech"]
     words += ["--other-audio", clips / "music", "--method", "regression", "--repair", "--set", "ridge=0.1"]
     facts = done([*words, "-o", tmp_path / "out"])
-    assert facts["recipe"]["parameters"] == {"ridge": 0.1, "sequential": True, "convolutions": True}
+    assert facts["recipe"]["parameters"] == {"ridge": 0.1, "sequential": False, "convolutions": False}
     assert facts["recipe"]["repair"] is True
     assert facts["alignment"]["method"] == "correlation"
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "out" / WEIGHTS).values())

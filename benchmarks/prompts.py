@@ -1,20 +1,23 @@
 """Soft prompts beside what they are measured against, on real speech, clean and under noise; and the paper's findings.
 
     python benchmarks/prompts.py --data DIR [--task NAME] [--encoder NAME|FOLDER] [--quick] [--steps N] [--precision P]
-        [--seeds N] [--snr DB ...] [--output FILE] [--work DIR]
+        [--seeds N] [--snr DB ...] [--clips N] [--methods-only] [--output FILE] [--work DIR]
 
 DIR has folders that `scripts/build_probe_tasks.py` wrote. Each method is tuned with each
 seed on the same clips by the same schedule; its error rates are measured on clean clips and under white, pink, babble
 (six training clips at once) and music (the package's) at 0, 10 and 20 dB; prompts go on from the clean ones under white
 and under pink noise, with the head that stays, and serve babble and music, which nobody was tuned for; prompts are
-attacked, and cut to their recorded lengths. What 2309.09413 found gets a verdict by paired tests. Everything is taken
-up where it stopped while `--work` stays. `--quick` sees that it runs: one seed, few steps, one level.
+attacked, and cut to their recorded lengths. What 2309.09413 found gets a verdict by paired tests. With `--methods-only`
+that ends after the methods. `--clips`: the first so many for validation and for the test. Everything is taken up where
+it stopped while `--work` stays. `--quick` sees that it runs: one seed, few steps, one level.
 """
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,6 +31,7 @@ from crossfade.probing.compare import Difference, compare
 from crossfade.probing.results import Result, load_results, write_file
 from crossfade.prompts.corpus import readable
 from crossfade.prompts.folders import attack, inspect, make_bank
+from crossfade.prompts.hearing import BANKED
 from crossfade.prompts.methods import METHODS
 from crossfade.prompts.recipe import PromptRecipe
 from crossfade.prompts.recognizer import transcribe
@@ -40,8 +44,12 @@ LEVELS = (0.0, 10.0, 20.0)
 QUICK = {"train": 24, "valid": 6, "test": 8}
 """Clips that are enough to see that it runs."""
 
-MODES = ("keep", "remove", "random")
-"""Shuffled prompts are left out: where they enter after positional information, attention does not know their order."""
+LOOKS = 3
+"""Times that a tuning is tested on validation clips."""
+
+MODES = {"prompts": ("keep", "remove", "random"), "deep": ("keep", "remove")}
+"""How the methods' prompts are heard. Shuffled ones are left out: where they enter after positional information,
+attention does not know their order."""
 
 KNOWN = ("white", "pink")
 """Noises that prompts are tuned under; the others are for the test alone."""
@@ -65,9 +73,10 @@ class Asked:
     seeds: int
     levels: tuple[float, ...]
     precision: str
+    methods_only: bool
 
     def recipe(self, **changes: Any) -> PromptRecipe:
-        looks = max(1, self.steps // 5)
+        looks = max(1, self.steps // LOOKS)
         training = {"steps": self.steps, "valid_steps": looks, "save_steps": looks, "batch_seconds": 20.0}
         training |= {"precision": self.precision}
         said = {"model": self.encoder, "data": {"task": str(self.task)}}
@@ -87,7 +96,7 @@ class Asked:
         path = self.work / f"{name}.json"
         if path.exists():
             return Evaluation(path, tuple(load_results(path)), tuple(json.loads(path.read_text())["tuned"]))
-        found = evaluate(folders, path, **settings)
+        found = evaluate(folders, path, precision=self.precision, **settings)
         for result in found.results:
             told = result.protocol.model_extra or {}
             way = f"{told['method']} {told.get('mode', '')} {told.get('defence', '')}"
@@ -98,12 +107,12 @@ class Asked:
 
 
 def shortened(task: Path, folder: Path, most: Mapping[str, int]) -> Path:
-    """The task with the first so many clips of every split, the sounds where they are."""
+    """The task with the first so many clips of the splits named in `most`, the sounds where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    left, rows = dict(most), []
+    seen, rows = Counter[str](), []
     for row in map(json.loads, (task / "manifest.jsonl").read_text(encoding="utf-8").splitlines()):
-        if left.get(row["split"], 0):
-            left[row["split"]] -= 1
+        seen[row["split"]] += 1
+        if seen[row["split"]] <= most.get(row["split"], inf):
             rows.append(row | {"path": str((task / row["path"]).resolve())})
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "task.yaml").write_text((task / "task.yaml").read_text(encoding="utf-8"), encoding="utf-8")
@@ -168,16 +177,31 @@ def pick(found: Evaluation, condition: str, method: str, mode: str | None = None
     ]  # fmt: skip
 
 
-def claims(
-    asked: Asked, main: Evaluation, noisy: Evaluation, bank: Evaluation, harmed: Evaluation
-) -> list[dict[str, Any]]:
+def claims(pairs: Sequence[tuple[str, Sequence[Result], Sequence[Result]]]) -> list[dict[str, Any]]:
     """What the paper found, and what was found here: differences of error rates, below 0 where the second is better."""
-    level = asked.levels[len(asked.levels) // 2]
+    return [_claim(says, one, other) for says, one, other in pairs]
+
+
+def _of_methods(main: Evaluation) -> list[tuple[str, Sequence[Result], Sequence[Result]]]:
+    clean = pick(main, "clean", "prompts", "keep")
+    head = pick(main, "clean", "head")
+    return [
+        ("prompts help a frozen encoder", head, clean),
+        ("deep prompts help a frozen encoder", head, pick(main, "clean", "deep", "keep")),
+        ("LoRA helps", head, pick(main, "clean", "lora")),
+        ("full tuning helps", head, pick(main, "clean", "full")),
+        ("prompts are not needed at inference: without them", clean, pick(main, "clean", "prompts", "remove")),
+        ("deep prompts are not needed at inference: without them", pick(main, "clean", "deep", "keep"),
+         pick(main, "clean", "deep", "remove")),
+        ("random vectors do as well", clean, pick(main, "clean", "prompts", "random")),
+    ]  # fmt: skip
+
+
+def _of_noise(
+    level: float, main: Evaluation, noisy: Evaluation, bank: Evaluation, harmed: Evaluation
+) -> list[tuple[str, Sequence[Result], Sequence[Result]]]:
     clean = pick(main, "clean", "prompts", "keep")
     pairs = [
-        ("prompts help a frozen encoder", pick(main, "clean", "head"), clean),
-        ("prompts are not needed at inference: without them", clean, pick(main, "clean", "prompts", "remove")),
-        ("random vectors do as well", clean, pick(main, "clean", "prompts", "random")),
         ("malicious prompts do harm", clean, pick(harmed, "clean", "prompts", "keep", defence="off")),
         ("bounded malicious prompts do harm", clean, pick(harmed, "clean", "prompts", "keep", defence="bound")),
     ]
@@ -190,10 +214,10 @@ def claims(
                       pick(noisy, "clean", "prompts", "keep", **own)))  # fmt: skip
     for noise in ("babble", "music"):
         place = f"{noise} at {level:g} dB"
-        for mode in ("nearest", "weighted", "averaged"):
+        for mode in BANKED:
             pairs.append((f"prompts of known noises, {mode}, help under {noise}",
                           pick(main, place, "prompts", "keep"), pick(bank, place, "prompts", mode)))  # fmt: skip
-    return [_claim(says, one, other) for says, one, other in pairs]
+    return pairs
 
 
 def _claim(says: str, one: Sequence[Result], other: Sequence[Result]) -> dict[str, Any]:
@@ -209,18 +233,28 @@ def measure(asked: Asked) -> dict[str, Any]:
     """All of one encoder on one task."""
     print(f"{Path(asked.encoder).name} on {asked.task.name}", flush=True)
     asked.work.mkdir(parents=True, exist_ok=True)
-    seeds = range(asked.seeds)
-    own = {method: [asked.tuned(method, seed, asked.recipe(method=method)) for seed in seeds] for method in METHODS}
+    own = {method: [asked.tuned(method, seed, asked.recipe(method=method)) for seed in range(asked.seeds)]
+           for method in METHODS}  # fmt: skip
     under = noises(asked)
-    every = {"noise": under, "snr": asked.levels}
-    main = asked.scored("methods", [folder for folders in own.values() for folder in folders], modes=MODES, **every)
-    tuned = {noise: [_noise_prompts(asked, own["prompts"][seed], noise, seed) for seed in seeds] for noise in KNOWN}
-    noisy = asked.scored("noise-prompts", [folder for folders in tuned.values() for folder in folders], **every)
-    bank = _banked(asked, own["prompts"], tuned, under)
-    harmed = _harmed(asked, own["prompts"])
-    looked = [inspect(folder, asked.work / f"inspected-{folder.name}.json", overwrite=True).to_dict()
-              for folder in (own["prompts"][0], own["deep"][0], *(tuned[noise][0] for noise in KNOWN))]  # fmt: skip
-    found = {"methods": main, "noise prompts": noisy, "bank": bank, "attack": harmed}
+    parts = [asked.scored(f"methods-{method}", folders, modes=MODES.get(method, ("keep",)), noise=under,
+                          snr=asked.levels) for method, folders in own.items()]  # fmt: skip
+    main = _together(parts)
+    found, pairs, more = {"methods": main}, _of_methods(main), dict[str, Any]()
+    if not asked.methods_only:
+        tuned = {noise: [_noise_prompts(asked, folder, noise, seed) for seed, folder in enumerate(own["prompts"])]
+                 for noise in KNOWN}  # fmt: skip
+        noisy = asked.scored("noise-prompts", [folder for folders in tuned.values() for folder in folders],
+                             noise=KNOWN, snr=asked.levels)  # fmt: skip
+        bank = _banked(asked, own["prompts"], tuned, under)
+        harmed = _harmed(asked, own["prompts"])
+        found |= {"noise prompts": noisy, "bank": bank, "attack": harmed}
+        pairs += _of_noise(asked.levels[len(asked.levels) // 2], main, noisy, bank, harmed)
+        looked = [own["prompts"][0], own["deep"][0], *(tuned[noise][0] for noise in KNOWN)]
+        more = {
+            "speed": speed(own["prompts"][0]),
+            "inspected": [inspect(folder, asked.work / f"inspected-{folder.name}.json", overwrite=True).to_dict()
+                          for folder in looked],
+        }  # fmt: skip
     return {
         "encoder": Path(asked.encoder).name,
         "task": asked.task.name,
@@ -228,11 +262,11 @@ def measure(asked: Asked) -> dict[str, Any]:
         "seeds": asked.seeds,
         "precision": asked.precision,
         "rows": [row | {"part": part} for part, one in found.items() for row in _rows(one)],
-        "tuned": [dict(one) | {"path": Path(one["path"]).name, "speed": None} for one in (*main.tuned, *noisy.tuned)],
-        "speed": speed(own["prompts"][0]),
-        "inspected": looked,
-        "claims": claims(asked, main, noisy, bank, harmed),
-    }
+        "tuned": [dict(one) | {"path": Path(one["path"]).name, "speed": None}
+                  for part in ("methods", "noise prompts") if part in found for one in found[part].tuned],
+        **more,
+        "claims": claims(pairs),
+    }  # fmt: skip
 
 
 def _noise_prompts(asked: Asked, start: Path, noise: str, seed: int) -> Path:
@@ -250,9 +284,15 @@ def _banked(
         bank = asked.work / f"bank-{seed}"
         if not bank.exists():
             make_bank([tuned[noise][seed] for noise in KNOWN], bank)
-        settings = {"bank": bank, "modes": ("nearest", "weighted", "averaged"), "noise": under, "snr": asked.levels}
+        settings = {"bank": bank, "modes": tuple(BANKED), "noise": under[len(KNOWN) :], "snr": asked.levels}
         parts.append(asked.scored(f"bank-{seed}", [folder], **settings))
     return _joined(parts)
+
+
+def _together(parts: Sequence[Evaluation]) -> Evaluation:
+    """Rows of several files as those of one."""
+    results = tuple(result for one in parts for result in one.results)
+    return Evaluation(parts[0].path, results, tuple(told for one in parts for told in one.tuned))
 
 
 def _harmed(asked: Asked, clean: Sequence[Path]) -> Evaluation:
@@ -263,8 +303,7 @@ def _harmed(asked: Asked, clean: Sequence[Path]) -> Evaluation:
             made = attack(folder, harmed, epsilon=EPSILON)
             print(f"  {harmed.name}: loss {made.loss_before:.2f} -> {made.loss_after:.2f}", flush=True)
         folders.append(harmed)
-    found = [asked.scored(f"attacked-{defence}", folders, defence=defence) for defence in ("off", "bound")]
-    return Evaluation(found[0].path, tuple(result for one in found for result in one.results), found[0].tuned)
+    return _together([asked.scored(f"attacked-{defence}", folders, defence=defence) for defence in ("off", "bound")])
 
 
 def _joined(parts: Sequence[Evaluation]) -> Evaluation:
@@ -298,6 +337,8 @@ def main() -> None:
     asked.add_argument("--precision", default="float32")
     asked.add_argument("--snr", type=float, nargs="+", default=list(LEVELS))
     asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--clips", type=int)
+    asked.add_argument("--methods-only", action="store_true")
     asked.add_argument("--quick", action="store_true")
     asked.add_argument("--output", type=Path)
     asked.add_argument("--work", type=Path, default=Path("prompts-work"))
@@ -306,8 +347,10 @@ def main() -> None:
     steps, seeds, levels = (6, 1, [10.0]) if said.quick else (said.steps, said.seeds, said.snr)
     name = f"{Path(said.encoder).name}-{said.task}"
     work = said.work / name
-    source = shortened(said.data / said.task, work / said.task, QUICK) if said.quick else said.data / said.task
-    found = measure(Asked(said.encoder, source, work, steps, seeds, tuple(levels), said.precision))
+    most = QUICK if said.quick else dict.fromkeys(("valid", "test"), said.clips) if said.clips else None
+    source = said.data / said.task if most is None else shortened(said.data / said.task, work / said.task, most)
+    asking = Asked(said.encoder, source, work, steps, seeds, tuple(levels), said.precision, said.methods_only)
+    found = measure(asking)
     output = said.output or HERE / "results" / "prompts" / f"{name}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     write_file(output, json.dumps({"about": about, **found}, indent=2) + "\n", overwrite=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,18 +133,53 @@ def test_prompts_of_another_encoder_are_not_swapped_in(home: Path, tmp_path: Pat
         check_prompts([own], ["swapped"], beside)
 
 
+def test_seeds_that_hear_the_plain_encoder_hear_it_once(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crossfade.prompts.recognizer import Recognizer
+
+    states, passes = Recognizer.states, list[int]()
+
+    def counted(self: Recognizer, *given: Any) -> Any:
+        passes.append(len(given[0]))
+        return states(self, *given)
+
+    monkeypatch.setattr(Recognizer, "states", counted)
+    found, heard = list[Any](), list[int]()
+    for some in (("prompts-0",), ("prompts-1",), ("prompts-0", "prompts-1")):
+        for mode in ("keep", "remove"):
+            passes.clear()
+            made = evaluate([home / name for name in some], tmp_path / "r.json", modes=[mode], overwrite=True)
+            found.append([item.predictions for item in made.results[0].items])
+            heard.append(sum(passes))
+    one = heard[0]
+    assert heard == [one, one, one, one, 2 * one, one]
+    for place, both in enumerate(found[4:]):
+        assert both == [(*first, *other) for first, other in zip(found[place], found[place + 2], strict=True)]
+
+
+def test_half_precision_is_a_protocol_of_its_own(home: Path, tmp_path: Path) -> None:
+    tuned = [open_tuned(home / "prompts-0", "cpu", precision=precision) for precision in ("float32", "bfloat16")]
+    clip = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    (full,), (half,) = (one.recognizer.states([clip], None) for one in tuned)
+    assert half.dtype == torch.float32
+    assert 1e-5 < (full - half).norm() / full.norm() < 0.05
+    made = evaluate(home / "prompts-0", tmp_path / "r.json", device="cpu", precision="bfloat16")
+    assert {result.protocol.precision for result in made.results} == {"bfloat16"}
+
+
 def test_a_killed_evaluation_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from crossfade.prompts import scoring
 
-    plain, asked = scoring.transcribe, list[int]()
+    plain, asked = scoring.transcribe_alike, list[int]()
 
-    def once(*arguments: object) -> list[str]:
+    def once(*arguments: object) -> list[tuple[str, ...]]:
         asked.append(1)
         if len(asked) == 2:
             raise KeyboardInterrupt
         return plain(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring, "transcribe", once)
+    monkeypatch.setattr(scoring, "transcribe_alike", once)
     with pytest.raises(KeyboardInterrupt):
         evaluate(home / "prompts-0", tmp_path / "r.json", modes=["keep", "remove"], device="cpu")
     made = evaluate(home / "prompts-0", tmp_path / "r.json", modes=["keep", "remove"], device="cpu")

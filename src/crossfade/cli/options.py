@@ -45,6 +45,7 @@ Points = Annotated[
 Clips = Annotated[int | None, Option(min=1, metavar="N", help="How many clips to hear.  [default: all]")]
 Seconds = Annotated[float, Option(min=0.1, metavar="S", help="Longest clip; longer files are cut.")]
 Seed = Annotated[int, Option(min=0, metavar="N", help="Fixes everything that is drawn at random.")]
+Precision = Annotated[Literal["float32", "bfloat16", "float16"], Option(help="What encoders compute in.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], Option(help="Where models run.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
 Quiet = Annotated[bool, Option("--quiet", help="No progress, no summary.")]

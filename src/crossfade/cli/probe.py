@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from typer import Argument, Context, Option
 
-from crossfade.cli.options import MODEL, CacheFolder, Device, Json, Overwrite, Quiet, Seed, size, typed
+from crossfade.cli.options import MODEL, CacheFolder, Device, Json, Overwrite, Precision, Quiet, Seed, size, typed
 from crossfade.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ Snr = Annotated[
     Option("--snr", metavar="DB...", help="At these levels, clip over background.  [default: 10]", show_default=False),
 ]
 Beam = Annotated[int, Option(min=1, metavar="N", help="Width of the search for text; 1 is greedy.")]
-Precision = Annotated[Literal["float32", "bfloat16", "float16"], Option(help="What encoders compute in.")]
 Window = Annotated[
     Literal["clip", "30"], Option(help="Whisper hears the clip alone, or padded to 30 s as in training.")
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from crossfade.cli.options import Device, Json, Output, Overwrite, Quiet, Seed
+from crossfade.cli.options import Device, Json, Output, Overwrite, Precision, Quiet, Seed
 
 if TYPE_CHECKING:
     from crossfade.probing.results import Result
@@ -113,6 +113,7 @@ def evaluate(
     defence: Defence = "refuse",
     seed: Seed = 0,
     device: Device = "auto",
+    precision: Precision = "float32",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -146,6 +147,7 @@ def evaluate(
         defence=defence,
         seed=seed,
         device=device,
+        precision=precision,
         overwrite=overwrite,
         progress=progress(quiet),
     )

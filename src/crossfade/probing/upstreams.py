@@ -71,8 +71,18 @@ class Upstream:
 
         Clips may differ in length: each gets what it gets alone, to 1e-5 in float32. Threads may share an upstream.
         """
-        with _computing(self.device, self.precision):
+        with self.computing():
             return [found.float() for found in self.listen([clip.to(self.device) for clip in clips])]
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Half precision where it was asked for; else full, which cuDNN's convolutions do not have by default."""
+        with ExitStack() as stack:
+            if self.precision != "float32":
+                stack.enter_context(torch.autocast(self.device.type, getattr(torch, self.precision)))
+            elif self.device.type == "cuda":
+                stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+            yield
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r}, {self.layers} x {self.width} at {self.frames_per_second:g} Hz, {self.device})"
@@ -309,14 +319,3 @@ def _open_any(files: ModelFiles, config: dict[str, Any], device: torch.device, p
 
 def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-@contextmanager
-def _computing(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Half precision where it was asked for; else full precision, which cuDNN's convolutions do not have by default."""
-    with ExitStack() as stack:
-        if precision != "float32":
-            stack.enter_context(torch.autocast(device.type, getattr(torch, precision)))
-        elif device.type == "cuda":
-            stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
-        yield

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from crossfade.prompts import modes as ways
 from crossfade.prompts.bank import PromptBank, noise_profile
+from crossfade.prompts.methods import METHODS
 from crossfade.prompts.recognizer import Heard
 from crossfade.prompts.tuned import Tuned
 
@@ -40,6 +41,11 @@ BANKED: Mapping[str, Callable[[PromptBank, Tensor, Means], Tensor]] = {
 }
 MODES = (*ALONE, *BESIDE, *BANKED)
 """What is heard for prompts: see `modes`, and `bank` for the last three. All else than prompts is heard as it is."""
+
+
+def hears_nothing(mode: str, tuned: Tuned) -> bool:
+    """Whether the encoder is heard as it was before the tuning: alike whatever was tuned on it."""
+    return METHODS[tuned.recipe.method].frozen and (tuned.recognizer.prompts is None or mode == "remove")
 
 
 def hearing(mode: str, tuned: Tuned, clips: Sequence[Tensor], means: Means) -> Callable[[list[int]], Heard]:

@@ -46,7 +46,7 @@ class Way:
     frames, width) of some training clips where prompts start from frames. save: writes what was trained into a folder,
     with the noise that it was trained under. load: the same from a folder, for
     the upstream that it was for, with a defence against changed prompts.
-    section: the settings of the recipe that make it what it is.
+    section: the settings of the recipe that make it what it is. frozen: without prompts, the encoder is as it was.
     """
 
     rate: float
@@ -55,6 +55,7 @@ class Way:
     load: Callable[[Path, Upstream, Defence], Equipped]
     section: Callable[[PromptRecipe], Mapping[str, Any]] = lambda recipe: {}
     needs: tuple[str, ...] = ()
+    frozen: bool = False
 
 
 def require(*modules: str) -> None:
@@ -179,9 +180,9 @@ def write_whisper(folder: Path, model: Any) -> None:
             writer.write(name, value)
 
 
-_PROMPTS = Way(5e-3, _prompted, _save_prompts, _load_prompts, lambda recipe: recipe.prompts.model_dump())
+_PROMPTS = Way(5e-3, _prompted, _save_prompts, _load_prompts, lambda recipe: recipe.prompts.model_dump(), frozen=True)
 METHODS: Mapping[Method, Way] = {
-    "head": Way(1e-3, _as_it_is, _no_files, _as_it_lies),
+    "head": Way(1e-3, _as_it_is, _no_files, _as_it_lies, frozen=True),
     "prompts": _PROMPTS,
     "deep": _PROMPTS,
     "lora": Way(1e-3, _adapted, _save_adapter, _load_adapter, lambda recipe: recipe.lora.model_dump(), ("peft",)),

@@ -64,9 +64,12 @@ class Recognizer(nn.Module):
 
     def forward(self, clips: Sequence[Tensor], heard: Heard) -> list[Tensor]:
         """Scores (frames, tokens + 1) of each clip (samples,), as if it were alone."""
-        with self._hearing(heard):
-            layers = self.listen([clip.to(self.upstream.device) for clip in clips])
-        return [self.head(own.float()) for own in layers]
+        return [self.head(own) for own in self.states(clips, heard)]
+
+    def states(self, clips: Sequence[Tensor], heard: Heard) -> list[Tensor]:
+        """What the head scores, (layers, frames, width) float32 of each clip (samples,)."""
+        with self.upstream.computing(), self._hearing(heard):
+            return [own.float() for own in self.listen([clip.to(self.upstream.device) for clip in clips])]
 
     @contextmanager
     def _hearing(self, heard: Heard) -> Iterator[None]:
@@ -80,9 +83,9 @@ class Recognizer(nn.Module):
             handle.detach()
 
     @torch.no_grad()
-    def write(self, clips: Sequence[Tensor], heard: Heard) -> list[str]:
-        """The text of each clip, by the best path."""
-        return [self.table.decode(greedy(scores)) for scores in self(clips, heard)]
+    def write(self, states: Sequence[Tensor]) -> list[str]:
+        """The text of each clip from its states, by the best path."""
+        return [self.table.decode(greedy(self.head(own))) for own in states]
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What a training moves, by name."""
@@ -114,8 +117,17 @@ def transcribe(
 
     hear: the prompts of a batch, whose clips it is given by their places.
     """
+    return [text for (text,) in transcribe_alike([recognizer], clips, hear, most)]
+
+
+@torch.no_grad()
+def transcribe_alike(
+    recognizers: Sequence[Recognizer], clips: Sequence[Tensor], hear: Callable[[list[int]], Heard], most: int
+) -> list[tuple[str, ...]]:
+    """The texts of every clip, one of each recogniser, where all have the same states: the first listens for all."""
     lengths = [len(clip) for clip in clips]
-    texts: dict[int, str] = {}
+    texts: dict[int, tuple[str, ...]] = {}
     for batch in grouped(sorted(range(len(clips)), key=lengths.__getitem__), lengths, most):
-        texts |= zip(batch, recognizer.write([clips[place] for place in batch], hear(batch)), strict=True)
+        states = recognizers[0].states([clips[place] for place in batch], hear(batch))
+        texts |= zip(batch, zip(*(one.write(states) for one in recognizers), strict=True), strict=True)
     return [texts[place] for place in range(len(clips))]

@@ -171,7 +171,7 @@ def prepare(recipe: PromptRecipe, device: str) -> Lesson:
     # Whatever can be refused is, before any sound is read.
     noise = NoiseDraws(recipe.noise, recipe.seed) if recipe.noise else None
     begun = open_tuned(recipe.start, device) if recipe.start else None
-    upstream = open_listener(recipe.model, device)
+    upstream = open_listener(recipe.model, device, recipe.training.precision)
     dataset, sounds = load_data(recipe.data, recipe.seed), Sounds()
     transcripts = read_transcripts(dataset, recipe.text, begun.recognizer.table if begun else None)
     train, left_out = list_utterances(dataset, transcripts, "train", upstream, sounds)

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,15 +31,16 @@ from crossfade.probing.results import (
 )
 from crossfade.probing.significance import estimate
 from crossfade.probing.sounds import Sounds
+from crossfade.probing.upstreams import Precision
 from crossfade.progress import SILENT, Progress
 from crossfade.prompts.bank import PromptBank
 from crossfade.prompts.conditions import Condition, conditions
 from crossfade.prompts.corpus import Reader, Utterance, list_utterances, readable
 from crossfade.prompts.drift import Defence
-from crossfade.prompts.hearing import BANKED, BESIDE, MODES, Means, hearing
+from crossfade.prompts.hearing import BANKED, BESIDE, MODES, Means, hearing, hears_nothing
 from crossfade.prompts.methods import METHODS, require
 from crossfade.prompts.recipe import Data
-from crossfade.prompts.recognizer import transcribe
+from crossfade.prompts.recognizer import transcribe_alike
 from crossfade.prompts.run import METRICS_OF, load_data
 from crossfade.prompts.soft import SoftPrompts
 from crossfade.prompts.transcripts import read_transcripts
@@ -77,6 +78,7 @@ def evaluate(
     defence: Defence = "refuse",
     seed: int = 0,
     device: str = "auto",
+    precision: Precision = "float32",
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -91,6 +93,7 @@ def evaluate(
         noise, snr: white, pink or folders of sound that test clips are heard over, at each of these levels in dB.
         model: where the encoder is now, if not where it was. defence: see `drift.defend`.
         seed: decides noises and what is drawn for modes.
+        precision: what the encoder computes in, see `open_upstream`.
 
     Raises InputError for folders, data and settings that cannot be used, and an existing output without `overwrite`.
     """
@@ -103,7 +106,7 @@ def evaluate(
             missing = "--with: the folder of other prompts" if mode in BESIDE else "--bank: a bank of prompts"
             raise InputError(f"mode {mode}: needs {missing}")
     asked = conditions(noise, snr, clean=clean)
-    beside = open_tuned(other, device, model, defence).recognizer.prompts if other is not None else None
+    beside = open_tuned(other, device, model, defence, precision).recognizer.prompts if other is not None else None
     if other is not None and beside is None:
         raise InputError(f"{other}: has no prompts; expected a folder tuned by method prompts or deep")
     means = Means(
@@ -113,7 +116,7 @@ def evaluate(
         PromptBank.from_pretrained(bank, defence=defence) if bank is not None else None,
         temperature,
     )
-    opened = [open_tuned(folder, device, model, defence) for folder in listed(tuned)]
+    opened = [open_tuned(folder, device, model, defence, precision) for folder in listed(tuned)]
     check_prompts(opened, modes, beside)
     groups = _groups(opened)
     journal, results, told = read_partial(output), list[Result](), list[Mapping[str, Any]]()
@@ -200,7 +203,7 @@ class _Examiner:
     def _noted(self, condition: Condition, mode: str) -> list[Result]:
         """From the journal, or found now and noted there."""
         names = METRICS_OF[self.transcripts.table.unit]
-        means = [self.means.seed, self.means.share, self.means.temperature, self.defence]
+        means = [self.means.seed, self.means.share, self.means.temperature, self.defence, self.first.upstream.precision]
         others = [_hashed(self.means.other), _hashed(self.means.bank.vectors if self.means.bank else None)]
         told = [[one.sha256 for one in self.group], self.dataset.sha256, str(condition), mode, means, others]
         keys = [digest([*told, sound_hashes(condition.files), name]) for name in names]
@@ -218,13 +221,16 @@ class _Examiner:
         own = [(one.item.id, samples) for one, samples in self.kept]
         clips = condition.over(own, self.first.upstream.rate, self.means.seed)
         started = perf_counter()
+        alike = [self.group] if hears_nothing(mode, self.first) else [[one] for one in self.group]
         columns = [
-            transcribe(one.recognizer, clips, hearing(mode, one, clips, self.means), self.reader.most)
-            for one in self.group
+            transcribe_alike(
+                [one.recognizer for one in some], clips, hearing(mode, some[0], clips, self.means), self.reader.most
+            )
+            for some in alike
         ]
-        seconds = (perf_counter() - started) / len(self.group)
+        seconds = (perf_counter() - started) / len(alike)
         items = tuple(
-            Scored(id=one.item.id, group=one.item.group, label=one.text, predictions=said)
+            Scored(id=one.item.id, group=one.item.group, label=one.text, predictions=tuple(chain(*said)))
             for (one, _), said in zip(self.kept, zip(*columns, strict=True), strict=True)
         )
         cost = Cost(
@@ -277,6 +283,7 @@ class _Examiner:
             "layers": recipe.head.layers,
             "steps": recipe.training.steps,
             "method": recipe.method,
+            "precision": self.first.upstream.precision,
         }
         if self.first.recognizer.prompts is not None:
             own["mode"] = f"{mode} {self.means.share:g}" if mode == "interpolated" else mode

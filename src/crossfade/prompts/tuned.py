@@ -21,7 +21,7 @@ from crossfade.documents import validated
 from crossfade.encoders.sidecars import CARD, read_json
 from crossfade.errors import InputError
 from crossfade.probing.ctc import TokenTable
-from crossfade.probing.upstreams import Upstream
+from crossfade.probing.upstreams import Precision, Upstream
 from crossfade.prompts.config import Noise
 from crossfade.prompts.drift import Defence
 from crossfade.prompts.listening import open_listener
@@ -77,7 +77,11 @@ def write_tuned(
 
 
 def open_tuned(
-    folder: str | Path, device: str = "auto", model: str | None = None, defence: Defence = "refuse"
+    folder: str | Path,
+    device: str = "auto",
+    model: str | None = None,
+    defence: Defence = "refuse",
+    precision: Precision = "float32",
 ) -> Tuned:
     """What `crossfade prompt-tune train` wrote. `model`: where the encoder is now, if not where it was.
 
@@ -92,7 +96,7 @@ def open_tuned(
     way = METHODS[recipe.method]
     require(*way.needs)
     whole = recipe.method == "full"
-    upstream = open_listener(str(folder) if whole else model or recipe.model, device)
+    upstream = open_listener(str(folder) if whole else model or recipe.model, device, precision)
     if not whole and upstream.sha256 != (wanted := record["model"]["sha256"]):
         raise InputError(
             f"{upstream.name}: its weights have SHA-256 {str(upstream.sha256)[:12]}…, {folder} was tuned on "

@@ -252,8 +252,8 @@ def measure(asked: Asked) -> dict[str, Any]:
         looked = [own["prompts"][0], own["deep"][0], *(tuned[noise][0] for noise in KNOWN)]
         more = {
             "speed": speed(own["prompts"][0]),
-            "inspected": [inspect(folder, asked.work / f"inspected-{folder.name}.json", overwrite=True).to_dict()
-                          for folder in looked],
+            "inspected": [{"tuned": folder.name, **inspect(folder, asked.work / f"inspected-{folder.name}.json",
+                                                           overwrite=True).found} for folder in looked],
         }  # fmt: skip
     return {
         "encoder": Path(asked.encoder).name,

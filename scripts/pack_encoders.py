@@ -21,8 +21,8 @@ import yaml
 from audio_pack.packages import sha256
 from safetensors.torch import load_file, save_file
 
-from crossfade.distillation.export import RECORD, table
-from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR
+from crossfade.distillation.export import table
+from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR, RECORD
 from crossfade.errors import InputError
 from crossfade.features.catalogue import LICENCES
 

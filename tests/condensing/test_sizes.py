@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from crossfade.condensing.artefact import RECORD, WEIGHTS, read_generator, rounded, write_weights
+from crossfade.condensing.artefact import WEIGHTS, read_generator, rounded, write_weights
 from crossfade.condensing.gan import Generator, draw_weights
 from crossfade.condensing.material import Material
 from crossfade.condensing.settings import Settings
 from crossfade.condensing.sizes import HEADER, bytes_of, fitting
+from crossfade.encoders.sidecars import RECORD
 
 
 def test_bytes_are_those_of_the_file(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_bank_serves_a_noise_that_nobody_tuned_for(home: Path, tmp_path: Path)
     for folders, message in (
         (["prompts-0"], "prompts-0: tuned under no noise"),
         (["head"], "head: method head has no prompts; expected method prompts or deep"),
-        (["encoder"], "encoder: no crossfade.json; expected a folder of `crossfade prompt-tune train`"),
+        (["encoder"], "encoder: no crossfade.json of a tuning; expected a folder of `crossfade prompt-tune train`"),
         (
             ["white", "prompts-1"],
             "prompts-1 started from None, .*white from .*prompts-0; prompts can be combined where",

@@ -138,11 +138,11 @@ def _told(made: "Distilled") -> str:
 
 def _left_out(skipped: Sequence[Mapping[str, str]]) -> str:
     """The clips that could not be used, the first by name; the card has all."""
-    from crossfade.cli.output import some
+    from crossfade.cli.output import left_out
 
     if not skipped:
         return ""
-    return f"\nClips that could not be used: {some([(one['clip'], one['reason']) for one in skipped])}."
+    return f"\nClips that could not be used: {left_out([(one['clip'], one['reason']) for one in skipped])}."
 
 
 @distill_data.command()

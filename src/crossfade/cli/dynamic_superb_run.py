@@ -1,7 +1,7 @@
 """crossfade dynamic-superb run, join"""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from crossfade.cli.options import Bench, Json, Overwrite, Quiet
+from crossfade.cli.output import some
 from crossfade.errors import InputError
 
 if TYPE_CHECKING:
@@ -150,11 +151,6 @@ class Told:
             "left_out": [f"{name}: {why}" for name, why in facts["left_out"].items()],
             "metrics_of_ours": [f"{metrics}: {some(names)}" for metrics, names in chosen.items()],
         }
-
-
-def some(names: Sequence[str], shown: int = 3) -> str:
-    """The first of some names, and how many there are beyond."""
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")
 
 
 def not_asked(run: "Run", wanted: "Iterable[Instance]") -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from crossfade.cli.dynamic_superb_run import some
 from crossfade.cli.options import Json, Overwrite, Quiet
+from crossfade.cli.output import some
 from crossfade.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,10 +13,6 @@ WIDE = 1000
 """Columns of a file, for which no line is too long."""
 
 
-NAMED = 3
-"""Things that were left out and are named in a summary."""
-
-
 class Reportable(Protocol):
     """A result that can be written as JSON."""
 
@@ -59,12 +55,15 @@ def show_table(
         print(json.dumps(facts, default=str), flush=True)
 
 
-def some(skipped: Sequence[tuple[str, str]]) -> str:
+def some(names: Sequence[str], shown: int = 3, between: str = ", ") -> str:
+    """The first of some names, and how many there are beyond."""
+    return between.join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")
+
+
+def left_out(skipped: Sequence[tuple[str, str]]) -> str:
     """How many were left out, and the first of them with the reason; empty where none was."""
-    if not skipped:
-        return ""
-    more = f"; {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
-    return f"{len(skipped):,} ({'; '.join(f'{name}: {reason}' for name, reason in skipped[:NAMED])}{more})"
+    named = some([f"{name}: {reason}" for name, reason in skipped], between="; ")
+    return f"{len(skipped):,} ({named})" if skipped else ""
 
 
 def summary(facts: Mapping[str, Any]) -> RenderableType:

@@ -80,7 +80,7 @@ def train(
       crossfade prompt-tune train recipe.yaml -o tuned
       crossfade prompt-tune train recipe.yaml --method lora --seed 1 -o lora-1
     """
-    from crossfade.cli.output import show, some
+    from crossfade.cli.output import left_out, show
     from crossfade.cli.progress import progress
     from crossfade.prompts.run import train as tune
 
@@ -88,7 +88,7 @@ def train(
     told = made.to_dict() | {
         "bytes": f"{made.bytes:,}",
         "valid": f"{made.valid:.1f} %",
-        "skipped": some(list(made.skipped.items())),
+        "skipped": left_out(list(made.skipped.items())),
         "unknown": ", ".join(f"'{sign}' {count}" for sign, count in made.unknown.items()),
     }
     show(made, told, quiet=quiet, as_json=as_json)
@@ -127,7 +127,7 @@ def evaluate(
       crossfade prompt-tune evaluate tuned --mode keep --mode remove --noise white babble/ --snr 0 10 20 -o results.json
       crossfade prompt-tune evaluate tuned --bank bank --mode nearest --noise street/ --no-clean -o unseen.json
     """
-    from crossfade.cli.output import show_table, some
+    from crossfade.cli.output import left_out, show_table
     from crossfade.cli.progress import progress
     from crossfade.prompts.scoring import evaluate as examine
 
@@ -153,8 +153,8 @@ def evaluate(
     )
     table = ("encoder", "task", "method", "mode", "condition", "metric", "%", "95 %", "seeds")
     rows = [_row(result) for result in found.results]
-    left_out = some(list(dict.fromkeys(skip for result in found.results for skip in result.skipped)))
-    last = [*_unknown(found.tuned), *([f"Left out: {left_out}."] if left_out else []), f"Written to {found.path}."]
+    unheard = left_out(list(dict.fromkeys(skip for result in found.results for skip in result.skipped)))
+    last = [*_unknown(found.tuned), *([f"Left out: {unheard}."] if unheard else []), f"Written to {found.path}."]
     show_table("Error rates", (table, rows), "\n".join(last), found.to_dict(), quiet=quiet, as_json=as_json)
 
 

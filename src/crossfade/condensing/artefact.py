@@ -16,12 +16,12 @@ from crossfade.condensing.matching import SMALLEST
 from crossfade.condensing.material import Material
 from crossfade.condensing.noise import even_noise
 from crossfade.condensing.points import Points, Prior, budget
-from crossfade.encoders.sidecars import CONFIG, read_json
+from crossfade.encoders.sidecars import CONFIG, RECORD, read_json
 from crossfade.errors import InputError
 from crossfade.memory import require_memory
 
 KIND = "crossfade-feature-generator"
-WEIGHTS, RECORD = "model.safetensors", "crossfade.json"
+WEIGHTS = "model.safetensors"
 BLOCK = 8192
 """Points that are made at a time: they stay in the processor's cache."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from crossfade import __version__
-from crossfade.condensing.artefact import RECORD, WEIGHTS, Distilled, read_generator, rounded, write_weights
+from crossfade.condensing.artefact import WEIGHTS, Distilled, read_generator, rounded, write_weights
 from crossfade.condensing.card import write_card
 from crossfade.condensing.gan import Generator
 from crossfade.condensing.hearing import Heard, Layer, bytes_on_disk, group_numbers, hear
@@ -23,6 +23,7 @@ from crossfade.condensing.settings import Settings
 from crossfade.condensing.training import Fitted, fit_generator
 from crossfade.condensing.trial import Bench, bench_of, measure, rows_of
 from crossfade.documents import validated
+from crossfade.encoders.sidecars import RECORD
 from crossfade.encoders.writer import output_folder
 from crossfade.locks import leaving_nothing
 from crossfade.parallel import side_by_side

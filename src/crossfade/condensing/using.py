@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from crossfade import __version__
-from crossfade.condensing.artefact import RECORD, WEIGHTS, read_document, read_generator
+from crossfade.condensing.artefact import WEIGHTS, read_document, read_generator
 from crossfade.condensing.classifier import Classifier, fit_classifiers
 from crossfade.condensing.points import Points, Prior, read_points, write_points
-from crossfade.encoders.sidecars import CONFIG
+from crossfade.encoders.sidecars import CONFIG, RECORD
 from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError
 from crossfade.probing.results import require_free

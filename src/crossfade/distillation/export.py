@@ -10,12 +10,11 @@ import yaml
 from crossfade import __version__
 from crossfade.encoders.headers import TensorInfo
 from crossfade.encoders.hub import locate
-from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR, Preprocessing, read_licence
+from crossfade.encoders.sidecars import CARD, CONFIG, PREPROCESSOR, RECORD, Preprocessing, read_licence
 from crossfade.encoders.writer import CheckpointWriter
 from crossfade.features.catalogue import LICENCES
 from crossfade.probing.upstreams import BESIDE, Upstream, short_name, split_name
 
-RECORD = "crossfade.json"
 ROWS = 12
 """Points of the loss curve that the card shows."""
 

@@ -11,6 +11,8 @@ import yaml
 from crossfade.errors import InputError
 
 CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
+RECORD = "crossfade.json"
+"""How a folder that Crossfade wrote came to be."""
 VOCABULARY = ("vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 

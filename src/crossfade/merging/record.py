@@ -8,9 +8,8 @@ from typing import Any
 from crossfade import __version__
 from crossfade.alignment.result import Alignment, match_table
 from crossfade.encoders.card import write_card
+from crossfade.encoders.sidecars import RECORD
 from crossfade.merging.engine import Inputs
-
-RECORD = "crossfade.json"
 
 
 def write_record(

@@ -15,6 +15,11 @@ from torch import Tensor
 from crossfade.errors import InputError
 
 
+def with_one(inputs: Tensor) -> Tensor:
+    """Frames (frames, in) with a constant 1 appended, for the bias: (frames, in + 1)."""
+    return torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+
+
 @dataclass
 class LayerMoments:
     """Weighted second moments of a layer's inputs x (with a constant 1 appended) and its errors e, float64.
@@ -42,7 +47,7 @@ class LayerMoments:
 
     def add(self, inputs: Tensor, errors: Tensor, weight: float) -> None:
         """Add frames: inputs (frames, in) and errors (frames, out), each counting `weight`."""
-        inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+        inputs = with_one(inputs)
         self.gram.add_((inputs.T @ inputs).double(), alpha=weight)
         self.cross.add_((errors.T @ inputs).double(), alpha=weight)
         self.squares.add_(errors.square().sum(0, dtype=torch.float64), alpha=weight)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from crossfade.encoders.layout import Layout
 from crossfade.errors import InputError
 from crossfade.merging.layerwise import STAGES, Clips, frames_of, front
-from crossfade.merging.regression import LayerMoments, Solver, blend
+from crossfade.merging.regression import LayerMoments, Solver, blend, with_one
 from crossfade.merging.shares import Shares
 from crossfade.progress import Progress
 
@@ -75,7 +75,7 @@ def _keeper(grams: dict[str, Tensor], names: tuple[str, ...]) -> Any:
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         frames, stands_for = frames_of(module, inputs[0])
-        frames = torch.cat([frames, frames.new_ones(len(frames), 1)], dim=1)
+        frames = with_one(frames)
         gram = (frames.T @ frames).cpu().double().mul_(stands_for)
         if names[0] in grams:
             grams[names[0]].add_(gram)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from crossfade import __version__
+from crossfade.encoders.sidecars import RECORD
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
 from crossfade.features.spectral import RATE, WINDOW, log_mel
-from crossfade.merging.record import RECORD
 from crossfade.prompts.config import Noise
 from crossfade.prompts.drift import Defence
 from crossfade.prompts.soft import SoftPrompts

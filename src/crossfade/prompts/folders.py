@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossfade.encoders.sidecars import read_json
 from crossfade.encoders.writer import output_folder
 from crossfade.errors import InputError
-from crossfade.merging.record import RECORD
 from crossfade.probing.results import require_free, write_file
 from crossfade.probing.sounds import Sounds
 from crossfade.progress import SILENT, Progress
@@ -23,13 +21,13 @@ from crossfade.prompts.attack import attack as ascend
 from crossfade.prompts.bank import PromptBank
 from crossfade.prompts.corpus import Batch, Reader, list_utterances, plans, readable
 from crossfade.prompts.drift import Defence
-from crossfade.prompts.recipe import Data
+from crossfade.prompts.recipe import Data, PromptRecipe
 from crossfade.prompts.recognizer import losses
 from crossfade.prompts.run import load_data
 from crossfade.prompts.soft import SoftPrompts
 from crossfade.prompts.store import write_prompts
 from crossfade.prompts.transcripts import read_transcripts
-from crossfade.prompts.tuned import Tuned, open_tuned
+from crossfade.prompts.tuned import Tuned, open_tuned, read_tuning
 
 BATCHES = 4
 """Batches of training clips that an attack listens to in turn."""
@@ -91,13 +89,14 @@ def make_bank(folders: Sequence[str | Path], output: str | Path, *, overwrite: b
 
 def _start(folder: Path) -> str | None:
     """What a folder's prompts started from. InputError where it has none."""
-    if not (folder / RECORD).is_file():
-        raise InputError(f"{folder}: no {RECORD}; expected a folder of `crossfade prompt-tune train`")
-    recipe = read_json(folder / RECORD).get("recipe", {})
-    if recipe.get("method") not in ("prompts", "deep"):
-        raise InputError(f"{folder}: method {recipe.get('method')} has no prompts; expected method prompts or deep")
-    found: str | None = recipe["start"]
-    return found
+    recipe, _ = read_tuning(folder)
+    if recipe.method not in ("prompts", "deep"):
+        raise _promptless(folder, recipe)
+    return recipe.start
+
+
+def _promptless(folder: str | Path, recipe: PromptRecipe) -> InputError:
+    return InputError(f"{folder}: method {recipe.method} has no prompts; expected method prompts or deep")
 
 
 def inspect(
@@ -186,7 +185,7 @@ def attack(
 def _prompted(folder: str | Path, device: str, model: str | None, defence: Defence) -> Tuned:
     tuned = open_tuned(folder, device, model, defence)
     if tuned.recognizer.prompts is None:
-        raise InputError(f"{folder}: method {tuned.recipe.method} has no prompts; expected method prompts or deep")
+        raise _promptless(folder, tuned.recipe)
     return tuned
 
 

@@ -134,9 +134,9 @@ def check_prompts(opened: Sequence[Tuned], modes: Sequence[str], beside: SoftPro
     if not prompted and (idle := [mode for mode in modes if mode != "keep"]):
         methods = ", ".join(sorted({one.recipe.method for one in opened}))
         raise InputError(f"mode {idle[0]}: method {methods} has no prompts; expected folders of method prompts or deep")
-    for one in prompted if beside else ():
-        assert beside is not None
-        beside.require_base(one.upstream.name, one.upstream.sha256)
+    if beside is not None:
+        for one in prompted:
+            beside.require_base(one.upstream.name, one.upstream.sha256)
 
 
 def _facts(one: Tuned) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from crossfade import __version__
-from crossfade.distillation.export import RECORD, table
+from crossfade.distillation.export import table
 from crossfade.documents import validated
-from crossfade.encoders.sidecars import CARD, read_json
+from crossfade.encoders.sidecars import CARD, RECORD, read_json
 from crossfade.errors import InputError
 from crossfade.probing.ctc import TokenTable
 from crossfade.probing.upstreams import Precision, Upstream
@@ -90,9 +90,7 @@ def open_tuned(
     Raises InputError for a folder that is none, damaged or changed files, and another encoder than it was tuned on.
     """
     folder = Path(folder)
-    if not (folder / RECORD).is_file() or "tokens" not in (record := read_json(folder / RECORD)):
-        raise InputError(f"{folder}: no {RECORD} of a tuning; expected a folder of `crossfade prompt-tune train`")
-    recipe = validated(PromptRecipe, record["recipe"], folder / RECORD)
+    recipe, record = read_tuning(folder)
     way = METHODS[recipe.method]
     require(*way.needs)
     whole = recipe.method == "full"
@@ -114,6 +112,13 @@ def open_tuned(
     recognizer = Recognizer(upstream, encoder, prompts, head, tokens).eval()
     size = sum(path.stat().st_size for path in _weights(folder))
     return Tuned(folder, recipe, record, recognizer, _sha256(folder), size)
+
+
+def read_tuning(folder: Path) -> tuple[PromptRecipe, Mapping[str, Any]]:
+    """Recipe and record of something tuned. Raises InputError for a folder that is none."""
+    if not (folder / RECORD).is_file() or "tokens" not in (record := read_json(folder / RECORD)):
+        raise InputError(f"{folder}: no {RECORD} of a tuning; expected a folder of `crossfade prompt-tune train`")
+    return validated(PromptRecipe, record["recipe"], folder / RECORD), record
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ FEW = 12
 
 
 FORMATS = (".png", ".svg", ".pdf")
+"""How the name of a figure may end."""
 
 
 def require_plots() -> None:

@@ -16,12 +16,12 @@ from crossfade import __version__
 from crossfade.encoders.card import write_card
 from crossfade.encoders.encoder import Encoder, EncoderWriter, open_encoder, output_infos
 from crossfade.encoders.plan import differences
+from crossfade.encoders.sidecars import RECORD
 from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError, nearest
 from crossfade.merging.arithmetic import add
 from crossfade.merging.engine import DTYPES
 from crossfade.merging.methods import Method, find_vector_method
-from crossfade.merging.record import RECORD
 from crossfade.merging.shares import WEIGHT, Shares, read_shares
 from crossfade.parallel import side_by_side
 from crossfade.progress import SILENT, Progress

@@ -17,10 +17,9 @@ from crossfade import __version__
 from crossfade.encoders.card import write_card
 from crossfade.encoders.encoder import Encoder, EncoderWriter, open_encoder, output_infos
 from crossfade.encoders.plan import differences
-from crossfade.encoders.sidecars import read_json
+from crossfade.encoders.sidecars import RECORD, read_json
 from crossfade.encoders.writer import output_folder, require_space
 from crossfade.errors import InputError
-from crossfade.merging.record import RECORD
 from crossfade.merging.shares import PARTS
 from crossfade.progress import SILENT, Progress
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,24 @@ def test_the_same_recipe_gives_the_same_prompts(made: dict[str, Made], home: Pat
     noisy, clean = (SoftPrompts.from_pretrained(each.path).config.noise for each in (one, made["prompts"]))
     assert noisy is not None
     assert (noisy.name, clean) == ("white", None)
+
+
+def test_a_training_under_noise_is_judged_under_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation clips have one noise each, the same at every look, at a level that the recipe allows."""
+    looks = list[Sequence[Tensor]]()
+
+    def heard(_: Recognizer, clips: Sequence[Tensor], *rest: object) -> list[str]:
+        looks.append(clips)
+        return ["a"] * len(clips)
+
+    monkeypatch.setattr("crossfade.prompts.tuner.transcribe", heard)
+    noise = {"white": 1.0, "folder": 0.0, "chance": 1.0, "snr": [10, 10]}
+    for name, more in (("clean", {}), ("noisy", {"noise": noise})):
+        train(recipe(home, **more), tmp_path / name, device="cpu")
+    clean, _, first, second = looks
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    for one, other in zip(clean, first, strict=True):
+        assert 10 * torch.log10(one.square().sum() / (other - one).square().sum()) == pytest.approx(10, abs=0.1)
 
 
 def test_killed_and_taken_up(home: Path, tmp_path: Path) -> None:

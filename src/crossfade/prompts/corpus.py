@@ -143,7 +143,9 @@ class Reader:
         skipped: list[Skipped] = []
         for one in (self.utterances[place] for place in plan.places):
             try:
-                heard.append((one, self._noisy(one, plan.visit, skipped)))
+                samples, silent = self.hear(one, plan.visit)
+                heard.append((one, samples))
+                skipped += silent
             except UnreadableError as error:
                 skipped.append(Skipped(one.item.id, str(error)))
         return Batch(
@@ -158,21 +160,24 @@ class Reader:
         """A clip (samples,) as it is. Raises UnreadableError."""
         return self.sounds.hear(one.item.id, one.clip, self.upstream.rate, self.upstream.minimum_samples)
 
-    def _noisy(self, one: Utterance, visit: int, skipped: list[Skipped]) -> Tensor:
+    def hear(self, one: Utterance, visit: int) -> tuple[Tensor, list[Skipped]]:
+        """A clip (samples,) under the noise that is drawn for this pass, and noise that it had to go without.
+
+        Raises UnreadableError.
+        """
         samples = self.clean(one)
         if self.noise is None:
-            return samples
+            return samples, []
         made = corrupt(samples, self.upstream.rate, self.noise.draw(one.item.id, visit)[0])
-        skipped += [Skipped(one.item.id, f"without its noise: {reason}") for reason in made.skipped]
-        return made.samples
+        return made.samples, [Skipped(one.item.id, f"without its noise: {reason}") for reason in made.skipped]
 
 
 def readable(
-    utterances: Iterable[Utterance], reader: Reader, most: int | None = None
+    utterances: Iterable[Utterance], reader: Reader, most: int | None = None, *, noisy: bool = False
 ) -> tuple[list[tuple[Utterance, Tensor]], list[tuple[str, str]]]:
     """Clips with their samples, and the ids and reasons of those that cannot be heard. InputError where all cannot.
 
-    most: no more clips than that; what comes after them is not read.
+    most: no more clips than that; what comes after them is not read. noisy: under noise, as the reader's first pass.
     """
     kept: list[tuple[Utterance, Tensor]] = []
     skipped: list[tuple[str, str]] = []
@@ -180,7 +185,7 @@ def readable(
         if len(kept) == most:
             break
         try:
-            kept.append((one, reader.clean(one)))
+            kept.append((one, reader.hear(one, 0)[0] if noisy else reader.clean(one)))
         except UnreadableError as error:
             skipped.append((one.item.id, str(error)))
     if not kept:

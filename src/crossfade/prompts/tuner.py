@@ -113,7 +113,10 @@ class Tuner(NumberedTrainer):
 
 
 class Validation(Looks):
-    """Error rates on validation clips, below zero as less is better; the best weights are kept."""
+    """Error rates on validation clips, below zero as less is better; the best weights are kept.
+
+    A training under noise is judged under it: each clip has the same noise at every look.
+    """
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class Validation(Looks):
         self.recognizer, self.reader, self.utterances, self.metric = recognizer, reader, utterances, metric
 
     def _scores(self, folder: Path, cache: Path) -> Iterator[tuple[str, float]]:
-        kept, _ = readable(self.utterances, self.reader)
+        kept, _ = readable(self.utterances, self.reader, noisy=True)
         self.recognizer.eval()
         prompts = self.recognizer.prompts
         texts = transcribe(self.recognizer, [samples for _, samples in kept], lambda _: prompts, self.reader.most)

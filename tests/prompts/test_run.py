@@ -25,6 +25,7 @@ from crossfade.prompts.recognizer import Recognizer
 from crossfade.prompts.run import Made, prepare, train
 from crossfade.prompts.soft import SoftPrompts
 from crossfade.prompts.tuned import Tuned, open_tuned
+from crossfade.prompts.tuner import Validation
 from crossfade.training.checkpoints import Work
 
 METHODS: tuple[Method, ...] = ("head", "prompts", "deep", "lora", "full")
@@ -103,6 +104,26 @@ def test_the_same_recipe_gives_the_same_prompts(made: dict[str, Made], home: Pat
     noisy, clean = (SoftPrompts.from_pretrained(each.path).config.noise for each in (one, made["prompts"]))
     assert noisy is not None
     assert (noisy.name, clean) == ("white", None)
+
+
+@pytest.mark.parametrize("head_first", [0.5, 0.0])
+def test_full_tuning_begins_with_the_head_alone(home: Path, tmp_path: Path, head_first: float) -> None:
+    """Half of four steps leave the encoder to the bit as it was, and move the head."""
+    said = recipe(home, method="full", full={"head_first": head_first}, training={"valid_steps": 1, "save_steps": 1})
+    lesson, seen = prepare(said, "cpu"), list[dict[str, Tensor]]()
+
+    class Noted(Validation):
+        def look(self, step: int) -> bool:
+            seen.append({name: value.detach().clone() for name, value in self.recognizer.trained().items()})
+            return super().look(step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crossfade.prompts.tuner.Validation", Noted)
+        train(said, tmp_path / "out", device="cpu")
+    start = {name: value.detach() for name, value in lesson.recognizer.trained().items()}
+    moved = [{name.startswith("head.") for name in start if not torch.equal(start[name], now[name])} for now in seen]
+    both = {True, False}
+    assert moved == ([{True}, {True}, both, both] if head_first else [both] * 4)
 
 
 def test_a_training_under_noise_is_judged_under_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,9 +49,14 @@ class Lora(Strict):
 
 
 class Full(Strict):
-    """Every weight of the encoder; those of its CNN only with `cnn`."""
+    """Every weight of the encoder; those of its CNN only with `cnn`.
+
+    head_first: the share of the steps in which the head trains alone, as wav2vec 2.0's fine-tuning begins (2006.11477):
+    what an untrained head asks for spoils an encoder.
+    """
 
     cnn: bool = False
+    head_first: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
 
 class Head(Strict):

@@ -62,9 +62,14 @@ class Recognizer(nn.Module):
         self.encoder.eval()
         return self
 
-    def forward(self, clips: Sequence[Tensor], heard: Heard) -> list[Tensor]:
-        """Scores (frames, tokens + 1) of each clip (samples,), as if it were alone."""
-        return [self.head(own) for own in self.states(clips, heard)]
+    def forward(self, clips: Sequence[Tensor], heard: Heard, *, head_alone: bool = False) -> list[Tensor]:
+        """Scores (frames, tokens + 1) of each clip (samples,), as if it were alone.
+
+        head_alone: gradients end at the head.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not head_alone):
+            states = self.states(clips, heard)
+        return [self.head(own) for own in states]
 
     def states(self, clips: Sequence[Tensor], heard: Heard) -> list[Tensor]:
         """What the head scores, (layers, frames, width) float32 of each clip (samples,)."""

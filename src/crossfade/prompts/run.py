@@ -216,6 +216,7 @@ def _fit(lesson: Lesson, work: Work, device: torch.device, progress: Progress) -
 
     recipe, recognizer = lesson.recipe, lesson.recognizer
     training = recipe.training.model_copy(update={"rate": lesson.rate})
+    alone = METHODS[recipe.method].section(recipe).get("head_first", 0) if training.head_rate else 0
     metric = METRICS_OF[lesson.transcripts.table.unit][-1]
     looks = Validation(work, recognizer, lesson.reader, lesson.valid, metric, training.patience)
     tuner = Tuner(
@@ -225,6 +226,7 @@ def _fit(lesson: Lesson, work: Work, device: torch.device, progress: Progress) -
         reader=lesson.reader,
         work=work,
         seed=recipe.seed,
+        head_first=round(alone * training.steps),
         look=looks.look,
         progress=progress,
     )

@@ -27,7 +27,7 @@ WEIGHTS = "trained.safetensors"
 class Tuner(NumberedTrainer):
     """Trains what of `recognizer` wants a gradient on the batches of `reader`; `look` may stop it at a step.
 
-    What is drawn for a batch is dropout.
+    For the first `head_first` steps the head alone. What is drawn for a batch is dropout.
     """
 
     doing = "tuning"
@@ -41,10 +41,11 @@ class Tuner(NumberedTrainer):
         reader: Reader,
         work: Work,
         seed: int,
+        head_first: int,
         look: Callable[[int], bool],
         progress: Progress = SILENT,
     ) -> None:
-        self.recognizer, self.training = recognizer, training
+        self.recognizer, self.training, self.head_first = recognizer, training, head_first
         self.looked, self._look, self._first = 0.0, look, 0
         super().__init__(recognizer, arguments, read=reader, work=work, seed=seed, progress=progress)
         self.add_callback(EverySoOften(training.valid_steps, self._timed))
@@ -80,7 +81,8 @@ class Tuner(NumberedTrainer):
         if not batch.names:
             return torch.stack([value.sum() for value in self.recognizer.trained().values()]).sum() * 0
         torch.manual_seed(self.drawn_from(batch, "dropout"))
-        found = losses(model(batch.samples, self.recognizer.prompts), batch.ids)
+        alone = self.state.global_step < self.head_first
+        found = losses(model(batch.samples, self.recognizer.prompts, head_alone=alone), batch.ids)
         if not found.detach().isfinite().all():
             bad = [name for name, fine in zip(batch.names, found.isfinite().tolist(), strict=True) if not fine]
             raise InputError(self.not_finite("the loss", bad))

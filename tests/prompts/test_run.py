@@ -239,7 +239,7 @@ def test_a_loss_that_is_no_number_ends_the_training(
 ) -> None:
     plain = Recognizer.forward
 
-    def broken(self: Recognizer, clips: list[Tensor], heard: object) -> list[Tensor]:
+    def broken(self: Recognizer, clips: list[Tensor], heard: object, **more: object) -> list[Tensor]:
         scores = plain(self, clips, heard)  # type: ignore[arg-type]
         return [scores[0] * torch.nan, *scores[1:]] if self.training else scores
 

@@ -58,7 +58,7 @@ VOICES, BABBLES = 6, 12
 """Clips heard at once in a recording of babble, and recordings of it."""
 
 EPSILON = 0.5
-TIMED = 5
+TIMED = 15
 """Times that a clip's way through the encoder is taken; the shortest counts."""
 
 
@@ -139,26 +139,29 @@ def noises(asked: Asked) -> list[str]:
 
 
 def speed(folder: Path) -> dict[str, float]:
-    """Seconds for test clips with and without prompts, one clip at a time, and the frames that prompts add."""
+    """Seconds for clips with prompts, without, and with as many frames of sound more in their place, one at a time."""
     tuned = open_tuned(folder, "cpu")
     lesson = prepare(tuned.recipe, "cpu")
     clips = [samples for _, samples in readable(lesson.valid, lesson.reader)[0]][:20]
     prompts = tuned.recognizer.prompts
     assert prompts is not None
-    seconds = {"with": 0.0, "without": 0.0}
-    for clip in clips:
-        taken: dict[str, list[float]] = {"with": [], "without": []}
+    with torch.no_grad():
+        frames = [len(scores) for scores in tuned.recognizer(clips, None)]
+    seconds = {"with": 0.0, "without": 0.0, "longer": 0.0}
+    for clip, count in zip(clips, frames, strict=True):
+        stretched = clip.repeat(3)[: len(clip) + round(prompts.config.count * len(clip) / count)]
+        ways = {"without": (clip, None), "with": (clip, prompts), "longer": (stretched, None)}
+        taken: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(TIMED):
-            for name, heard in (("without", None), ("with", prompts)):
+            for name, (sound, heard) in ways.items():
                 started = perf_counter()
-                transcribe(tuned.recognizer, [clip], lambda _, heard=heard: heard, len(clip))  # type: ignore[misc]
+                transcribe(tuned.recognizer, [sound], lambda _, heard=heard: heard, len(sound))  # type: ignore[misc]
                 taken[name].append(perf_counter() - started)
         for name in seconds:
             seconds[name] += min(taken[name])
-    with torch.no_grad():
-        frames = sum(len(scores) for scores in tuned.recognizer(clips, None))
-    share = prompts.config.count * len(clips) / frames
-    return {**seconds, "slower": seconds["with"] / seconds["without"] - 1, "extra_frames": share}
+    share = prompts.config.count * len(clips) / sum(frames)
+    more = {f"slower_{name}": seconds[name] / seconds["without"] - 1 for name in ("with", "longer")}
+    return {**seconds, **more, "extra_frames": share}
 
 
 def difference(one: Sequence[Result], other: Sequence[Result]) -> Difference:

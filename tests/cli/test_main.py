@@ -86,6 +86,15 @@ def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(verb in shown for verb in ("plan", "align", "merge", "quickstart"))
 
 
+@pytest.mark.parametrize("group", ["vector", "prompt-tune", "distill-data", "dynamic-superb"])
+def test_a_group_alone_shows_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"Usage: crossfade {group}")
+    assert "Commands:" in shown.out
+    assert not shown.err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"crossfade {crossfade.__version__}\n"
@@ -328,7 +337,10 @@ def test_lines_are_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.splitlines() == [
         "hearing: 3/7 (0.2/s, 16 s left)",
         "hearing: 6/7 (0.2/s, 4 s left)",
+        "hearing: 7 in 32 s",
     ]
+    assert list(lines.track("ab", total=2, description="hearing")) == ["a", "b"]
+    assert not capsys.readouterr().err
 
 
 def test_the_api_is_one_screen_and_lazy() -> None:

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
-        return _refuse(_usage(error))
+        return _help(error) if _wants_help(error) else _refuse(_usage(error))
     except OSError as error:
         if error.errno not in REFUSALS:
             raise
@@ -103,6 +103,17 @@ def _refuse(message: str) -> int:
     """One line, however long and however the message was laid out."""
     print("error:", " ".join(message.split()), file=sys.stderr)
     return BAD_INPUT
+
+
+def _wants_help(error: typer.TyperException) -> bool:
+    """Whether all that is wrong is that a group of commands was called by its name alone."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    return context is not None and error.message == context.get_help()
+
+
+def _help(error: typer.TyperException) -> int:
+    print(error.message)
+    return 0
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -41,7 +41,7 @@ class Bar:
 
 
 class Lines:
-    """A line at most every few seconds, for logs; short work says nothing."""
+    """A line at most every few seconds, for logs, and one at the end; short work says nothing."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -62,7 +62,13 @@ class Lines:
             now = self.clock()
             if now - said >= SECONDS_BETWEEN_LINES:
                 said = now
-                print(f"{description}: {_standing(done, total, now - started)}", file=sys.stderr, flush=True)
+                _say(f"{description}: {_standing(done, total, now - started)}")
+        if said > started:
+            _say(f"{description}: {done:g} in {self.clock() - started:.0f} s")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _standing(done: float, total: float | None, seconds: float) -> str:

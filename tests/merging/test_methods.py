@@ -267,8 +267,12 @@ def test_a_method_from_a_file(mine: Path) -> None:
         ("constant", MINE, "has no function 'constant'"),
         ("demanding", MINE, "'temperature' has no default and is not one of reference, other, base, weight, generator"),
         ("f", "def f(:", "cannot be imported"),
-        ("f", "import no_such_module_here", "cannot be imported (No module named 'no_such_module_here')"),
-        ("f", "print_(1)", "cannot be imported (name 'print_' is not defined"),
+        (
+            "f",
+            "import no_such_module_here",
+            "cannot be imported (ModuleNotFoundError: No module named 'no_such_module_here')",
+        ),
+        ("f", "print_(1)", "cannot be imported (NameError: name 'print_' is not defined"),
     ],
 )
 def test_a_file_that_gives_no_method(tmp_path: Path, function: str, content: str, message: str) -> None:
@@ -280,7 +284,7 @@ def test_a_file_that_gives_no_method(tmp_path: Path, function: str, content: str
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no file .*absent\.py; expected FILE\.py:NAME"):
+    with pytest.raises(InputError, match=r"no file '.*absent\.py'; expected FILE\.py:NAME"):
         find_method(f"{tmp_path / 'absent.py'}:f")
 
 

@@ -31,7 +31,6 @@ from crossfade.probing.results import (
     ProtocolInfo,
     Result,
     Scored,
-    TaskInfo,
     require_free,
     save_results,
 )
@@ -301,8 +300,7 @@ def result_of(
     metric = METRICS["uar"]
     averaged = len(places) > 1 and dataset.items[0].split is not None
     value = estimate(metric, items, averaged=averaged)
-    counts = {side: sum(len(getattr(fold, side)) for fold in places.values()) for side in ("train", "valid", "test")}
-    about, task = heard.encoder, dataset.task
+    about = heard.encoder
     return Result(
         model=ModelInfo(
             name=row.name,
@@ -313,9 +311,7 @@ def result_of(
             layers=about["layers"],
             width=about["width"],
         ),
-        task=TaskInfo(
-            name=task.name, title=task.title, domain=task.domain, kind=task.kind, sha256=dataset.sha256, **counts
-        ),
+        task=dataset.told(places.values()),
         protocol=ProtocolInfo(head=HEAD, layers=heard.layer, folds="averaged" if averaged else "pooled"),
         metric=metric.name,
         better=metric.better,

@@ -1,29 +1,27 @@
 """A user's own model: a class in a file."""
 
 import hashlib
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
-from crossfade.errors import InputError, nearest
+from crossfade.errors import InputError
 from crossfade.instructions.models import Answer, PythonSpec, Question
 from crossfade.instructions.sounds import shaped
-
-FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
-          TypeError, ValueError)  # fmt: skip
-"""What code may raise; such a question has no answer, and the run goes on."""
+from crossfade.own_code import FAULTS, load
 
 
 class CustomModel:
-    """What FILE.py:NAME makes: `answer(questions)` gives a text, an `Answer` or an exception for every question."""
+    """What FILE.py:NAME makes: `answer(questions)` gives a text, an `Answer` or an exception for every question.
+
+    What its code raises leaves such questions without an answer, and the run goes on.
+    """
 
     def __init__(self, spec: PythonSpec) -> None:
         self.spec, self.batch = spec, spec.batch
-        file, make = _found(spec.model)
+        file, make = load(spec.model, "model", "class")
         try:
             self.made = make(**spec.settings)
         except FAULTS as error:
@@ -65,24 +63,6 @@ class CustomModel:
         raise InputError(
             f"{self.spec.model}: an answer is {type(given).__name__}; expected text, Answer or an exception"
         )
-
-
-def _found(name: str) -> tuple[Path, Callable[..., Any]]:
-    """The file and the class. Raises InputError."""
-    place, _, wanted = name.rpartition(":")
-    file = Path(place).expanduser()
-    spec = importlib.util.spec_from_file_location(file.stem, file) if file.suffix == ".py" and file.is_file() else None
-    if spec is None or spec.loader is None:
-        raise InputError(f"model: no file '{place or name}'; expected FILE.py:NAME")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, *FAULTS) as error:
-        raise InputError(f"model: {file} cannot be imported ({type(error).__name__}: {error})") from error
-    if not callable(getattr(module, wanted, None)):
-        known = [name for name in vars(module) if not name.startswith("_")]
-        raise InputError(f"model: {file} has no class '{wanted}'; {nearest(wanted, known)}")
-    return file, getattr(module, wanted)
 
 
 def _sha256(file: Path) -> str:

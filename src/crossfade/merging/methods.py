@@ -6,13 +6,11 @@ A method is called once per tensor with float32 tensors of one shape. What it as
 vectors get `base`, `vectors` and `weights` instead (`crossfade.merging.arithmetic`).
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor
 from crossfade.errors import InputError, nearest
 from crossfade.merging import arithmetic
 from crossfade.merging.regression import regression
+from crossfade.own_code import load
 
 PROVIDED = ("reference", "other", "base", "weight", "generator")
 VECTOR_PROVIDED = ("base", "vectors", "weights", "generator")
@@ -116,20 +115,7 @@ def find_vector_method(name: str) -> Method:
 
 
 def _from_file(name: str, provided: Sequence[str] = PROVIDED) -> Method:
-    file, _, function = name.rpartition(":")
-    path = Path(file)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise InputError(f"method: no file {file}; expected FILE.py:NAME")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise InputError(f"method: {file} cannot be imported ({error})") from error
-    if not callable(getattr(module, function, None)):
-        known = [name for name in vars(module) if not name.startswith("_")]
-        raise InputError(f"method: {file} has no function {function!r}; {nearest(function, known)}")
-    return describe_method(name, getattr(module, function), provided)
+    return describe_method(name, load(name, "method", "function")[1], provided)
 
 
 @method("linear")

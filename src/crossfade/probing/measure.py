@@ -23,7 +23,7 @@ from crossfade.probing.features import Clip, Features, extract
 from crossfade.probing.kinds import CLIP_KINDS, trial_scores
 from crossfade.probing.learners import SOLVED, Learned, Lesson, learn
 from crossfade.probing.metrics import METRICS
-from crossfade.probing.results import Cost, ModelInfo, ProtocolInfo, Result, Scored, SweepPoint, TaskInfo
+from crossfade.probing.results import Cost, ModelInfo, ProtocolInfo, Result, Scored, SweepPoint
 from crossfade.probing.schema import Dataset, Fold, Head
 from crossfade.probing.significance import estimate
 from crossfade.probing.sounds import Sounds
@@ -226,11 +226,10 @@ def result(
     cost: Cost,
 ) -> Result:
     """All that was found under one condition."""
-    task, metric = dataset.task, METRICS[dataset.task.metric]
+    metric = METRICS[dataset.task.metric]
     items = scored(dataset, answers)
     averaged = len(dataset.folds) > 1 and dataset.items[0].split is not None
     found = estimate(metric, items, averaged=averaged, drawn=question.shots is not None)
-    counts = {name: sum(len(getattr(fold, name)) for fold in dataset.folds) for name in ("train", "valid", "test")}
     return Result(
         model=ModelInfo(
             name=model_name(upstream),
@@ -241,9 +240,7 @@ def result(
             layers=upstream.layers,
             width=upstream.width,
         ),
-        task=TaskInfo(
-            name=task.name, title=task.title, domain=task.domain, kind=task.kind, sha256=dataset.sha256, **counts
-        ),
+        task=dataset.told(dataset.folds),
         protocol=protocol(upstream, question, condition, averaged),
         metric=metric.name,
         better=metric.better,

@@ -1,6 +1,7 @@
 """What a task is, and what it becomes once its data is read."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from torch import Tensor
 from crossfade.audio.sources import AudioFile
 from crossfade.documents import Strict
 from crossfade.probing.layouts import Data, Positive
+from crossfade.probing.results import TaskInfo
 
 Kind = Literal["classification", "slots", "tagging", "regression", "key", "ctc", "frames", "beat", "verification"]
 Head = Literal["linear", "mlp", "ridge", "knn", "blstm", "frame"]
@@ -141,3 +143,13 @@ class Dataset:
     sha256: str
     trials: tuple[tuple[int, int, bool], ...] = ()
     """Verification: two items and whether they are of the same speaker."""
+
+    def told(self, folds: Iterable[Fold]) -> TaskInfo:
+        """What results say of the task, with the clips of these folds counted."""
+        task, counts = self.task, Counter[str]()
+        for fold in folds:
+            counts.update({"train": len(fold.train), "valid": len(fold.valid), "test": len(fold.test)})
+        return TaskInfo(
+            name=task.name, title=task.title, domain=task.domain, kind=task.kind, sha256=self.sha256,
+            train=counts["train"], valid=counts["valid"], test=counts["test"],
+        )  # fmt: skip

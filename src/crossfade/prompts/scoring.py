@@ -23,7 +23,6 @@ from crossfade.probing.results import (
     ProtocolInfo,
     Result,
     Scored,
-    TaskInfo,
     append_partial,
     read_partial,
     require_free,
@@ -243,9 +242,8 @@ class _Examiner:
         return [self._result(condition, mode, METRICS[name], items, cost) for name in names]
 
     def _result(self, condition: Condition, mode: str, metric: Any, items: tuple[Scored, ...], cost: Cost) -> Result:
-        found, first, task = estimate(metric, items), self.first, self.dataset.task
+        found, first = estimate(metric, items), self.first
         fold, base = self.dataset.folds[0], first.record["model"]
-        counts = {side: len(getattr(fold, side)) for side in ("train", "valid", "test")}
         return Result(
             model=ModelInfo(
                 name=Path(base["name"]).name if Path(base["name"]).is_dir() else base["name"],
@@ -256,10 +254,7 @@ class _Examiner:
                 layers=first.upstream.layers,
                 width=first.upstream.width,
             ),
-            task=TaskInfo(
-                name=task.name, title=task.title, domain=task.domain, kind=task.kind, sha256=self.dataset.sha256,
-                **counts,
-            ),
+            task=self.dataset.told([fold]),
             protocol=ProtocolInfo.model_validate(self._protocol(condition, mode)),
             metric=metric.name,
             better=metric.better,

@@ -45,7 +45,9 @@ REFUSALS = {
 }
 
 # Plain help: rich's panels cost as much time as all the rest of start-up.
-app = typer.Typer(name="crossfade", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="crossfade", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
+)
 
 
 def _say_version(wanted: bool) -> None:
@@ -81,9 +83,8 @@ app.add_typer(prompt_tune, name="prompt-tune")
 def main(arguments: Sequence[str]) -> int:
     """Run one verb and return its exit code; what is our fault is raised."""
     try:
-        code: int | None = get_command(app).main(
-            list(spread(arguments)) or ["--help"], prog_name="crossfade", standalone_mode=False
-        )
+        words = list(spread(arguments))
+        code: int | None = get_command(app).main(words, prog_name="crossfade", standalone_mode=False)
     except InputError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
@@ -106,7 +107,7 @@ def _refuse(message: str) -> int:
 
 
 def _wants_help(error: typer.TyperException) -> bool:
-    """Whether all that is wrong is that a group of commands was called by its name alone."""
+    """Whether all that is wrong is that nothing follows `crossfade` or the name of a group of commands."""
     context: typer.Context | None = getattr(error, "ctx", None)
     return context is not None and error.message == context.get_help()
 

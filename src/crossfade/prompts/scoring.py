@@ -243,7 +243,7 @@ class _Examiner:
 
     def _result(self, condition: Condition, mode: str, metric: Any, items: tuple[Scored, ...], cost: Cost) -> Result:
         found, first = estimate(metric, items), self.first
-        fold, base = self.dataset.folds[0], first.record["model"]
+        base = first.record["model"]
         return Result(
             model=ModelInfo(
                 name=Path(base["name"]).name if Path(base["name"]).is_dir() else base["name"],
@@ -254,7 +254,7 @@ class _Examiner:
                 layers=first.upstream.layers,
                 width=first.upstream.width,
             ),
-            task=self.dataset.told([fold]),
+            task=self.dataset.told(self.dataset.folds[:1]),
             protocol=ProtocolInfo.model_validate(self._protocol(condition, mode)),
             metric=metric.name,
             better=metric.better,
